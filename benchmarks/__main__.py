@@ -1,0 +1,126 @@
+"""python -m benchmarks [speed|memory|stub|seams]...: measure, and print what README and the closing figures quote.
+
+Speed is a ratio to the floor: the bare forward of the same model over the same pixels, without overlap, input or output,
+in the same precision, before and after. Absolute times say more of the machine than of the program.
+"""
+
+import json
+import os
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+
+import rasterio
+import torch
+
+from benchmarks.material import CONTRACT, WORK, resnet18, stub, texture, town
+from benchmarks.measure import Usage, run
+from benchmarks.seams import seams
+from geoseg.nn.device import choose_precision
+from geoseg.nn.forward import Forward
+from geoseg.nn.modeldir import load_model
+from geoseg.nn.scaling import scale_pixels
+
+GEOSEG = [sys.executable, "-m", "geoseg.cli", "map"]
+
+
+def floor(model_dir: Path, scene: Path, precision: str, tile: int = 1024, share: int = 4) -> float:
+    """Seconds for the bare forward of a scene, from every `share`-th tile of a grid without overlap."""
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    forward = Forward(load_model(model_dir), CONTRACT, "cpu", precision)  # type: ignore[arg-type]
+    with rasterio.open(scene) as src, torch.inference_mode():
+        pixels = torch.from_numpy(src.read(window=rasterio.windows.Window(0, 0, tile, tile)))
+        tiles = src.height * src.width / tile**2
+        layout = torch.channels_last if precision == "bfloat16" else torch.contiguous_format
+        image = scale_pixels(pixels, None, CONTRACT.scaling)[None].contiguous(memory_format=layout)
+        forward.logits(image)
+        started = time.perf_counter()
+        for _ in range(max(1, int(tiles) // share)):
+            forward.logits(image)
+        return (time.perf_counter() - started) / max(1, int(tiles) // share) * tiles
+
+
+def mapped(name: str, scene: Path, model: Path, *more: str) -> tuple[Usage, dict[str, float]]:
+    """Map a scene anew; returns what it used, and the seconds from its first read to each stage."""
+    out, log = WORK / "out" / name, WORK / f"{name}.jsonl"
+    log.unlink(missing_ok=True)
+    usage = run(
+        [
+            *GEOSEG,
+            str(scene),
+            "-o",
+            str(out),
+            "--model",
+            str(model),
+            "--overwrite",
+            "--quiet",
+            "--log-json",
+            str(log),
+            *more,
+        ]
+    )
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    start = next(_time(e) for e in events if e["event"] == "scene")
+    stages = {e["task"].split("-")[0]: _time(e) - start for e in events if e["event"] == "task"}
+    stages["over"] = next(_time(e) - start for e in events if e["event"] == "scene_over")
+    strips = [e["seconds"] for e in events if e["event"] == "strip"]
+    stages["forward_share"] = sum(s["forward"] for s in strips) / sum(s["all"] for s in strips)
+    stages["startup"] = usage.wall_s - stages["over"]
+    return usage, stages
+
+
+def _time(event: dict[str, str]) -> float:
+    return datetime.fromisoformat(event["time"]).timestamp()
+
+
+def speed(size: int = 8192) -> None:
+    """Wall time to the class raster and to the GeoPackage, as ratios to the floor."""
+    scene, model = town(size), resnet18()
+    precision = choose_precision("auto", "cpu")
+    before = floor(model, scene, precision)
+    total: dict[str, float] = {}
+    for workers in ("0", "1"):
+        usage, stages = mapped(f"speed_{workers}", scene, model, "--workers", workers)
+        after = floor(model, scene, precision)
+        bare = (before + after) / 2
+        total[workers] = usage.wall_s
+        print(
+            f"speed {size}² workers {workers}: floor {precision} {bare:.1f} s; class raster {stages['raster'] / bare:.2f} ×, "
+            f"GeoPackage {stages['over'] / bare:.2f} ×; forward {stages['forward_share']:.0%} of strips; "
+            f"start-up {stages['startup']:.1f} s; process {usage.wall_s:.1f} s, {usage.cpu_s:.0f} CPU-s, {usage.peak_mb:.0f} MB"
+        )
+    eager = floor(model, scene, "float32", tile=512, share=16)
+    print(
+        f"speed {size}²: eager float32 floor {eager:.1f} s; whole process {total['0'] / eager:.2f} × of it, with Dask {total['1'] / eager:.2f} ×"
+    )
+
+
+def costs(size: int = 8192) -> None:
+    """CPU seconds of everything but the network."""
+    scene = town(size)
+    usage, stages = mapped("stub", scene, stub(), "--workers", "0")
+    empty, _ = mapped("startup", texture(64, 64), stub(), "--workers", "0")
+    print(
+        f"stub {size}²: {usage.cpu_s - empty.cpu_s:.1f} CPU-s to the GeoPackage without start-up ({empty.cpu_s:.1f}); "
+        f"wall to class raster {stages['raster']:.1f} s, to GeoPackage {stages['over']:.1f} s; {usage.peak_mb:.0f} MB"
+    )
+
+
+def memory(width: int = 8192) -> None:
+    """Peak of the process tree for a scene and one four times as high."""
+    for workers in ("0", "1"):
+        peaks = {}
+        for height in (width, 4 * width):
+            usage, _ = mapped(f"memory_{workers}", texture(height, width), resnet18(), "--workers", workers)
+            peaks[height] = usage.peak_mb
+        low, high = peaks.values()
+        print(
+            f"memory {width} wide, workers {workers}: {low:.0f} MB, four times as high {high:.0f} MB ({high / low - 1:+.1%})"
+        )
+
+
+if __name__ == "__main__":
+    chosen = {"speed": speed, "stub": costs, "memory": memory, "seams": seams}
+    for name in sys.argv[1:] or chosen:
+        chosen[name]()

@@ -1,0 +1,109 @@
+"""The settings of a run: one strict model for the YAML file, the command line and the pipelines."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from geoseg.errors import ConfigError
+from geoseg.grid.tiling import check_tiling
+from geoseg.vector.settings import VectorSettings
+from geoseg.yaml_file import read_yaml, validate
+
+DEFAULT_MODEL = Path(__file__).parent / "models" / "default"
+"""The model directory that ships with the package."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class LimitSettings(_Strict):
+    """Sizes beyond which a header is not believed."""
+
+    max_pixels: int = Field(400_000_000_000, gt=0)
+    """Height × width of a scene."""
+    max_block_bytes: int = Field(256 * 2**20, gt=0)
+    """One decoded TIFF block, which GDAL allocates whole."""
+    max_bands: int = Field(64, gt=0)
+    """Bands of a scene."""
+    max_ratio: int = Field(100_000, gt=0)
+    """Decoded bytes per stored byte."""
+
+
+class RunSettings(_Strict):
+    """Every key of a configuration file, and every option of `geoseg map`."""
+
+    inputs: tuple[str, ...] = ()
+    """Files, folders (searched for .tif and .tiff) and globs."""
+    output: Path | None = None
+    """Folder for the outputs; made if absent."""
+    model: Path | None = None
+    """Model directory; None is the model that ships with geoseg."""
+    tile_size: int = 1024
+    """Side of the square window the network sees, in pixels; a multiple of 32."""
+    overlap: int = 128
+    """Pixels that neighbouring tiles share; a multiple of 32, at most half the tile size."""
+    strip_rows: Annotated[int, Field(ge=1)] | None = None
+    """Tile rows in a strip, the unit that is scheduled and resumed; None chooses by size and workers."""
+    bands: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    """1-based bands of the scenes in the order of the model's; None takes all but an alpha band."""
+    value_range: tuple[float, float] | None = None
+    """Low and high pixel value that the model's full range is stretched to, for scenes of another dtype."""
+    any_pixel_size: bool = False
+    """Map scenes outside the model's range of pixel sizes as they are, with a warning."""
+    allow_ungeoreferenced: bool = False
+    """Map scenes without CRS or geotransform, in pixels of the model's native size."""
+    workers: Annotated[int, Field(ge=0)] | None = None
+    """Dask worker processes; 0 maps in this process without Dask; None chooses by cores and GPUs."""
+    scheduler: str | None = None
+    """Address of a running Dask scheduler, or its scheduler file."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the network runs; auto takes a GPU where there is one."""
+    precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    """Arithmetic of the network; auto takes bfloat16 where the device computes in it."""
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """CPU threads of each worker; None shares the cores evenly."""
+    keep_confidence: bool = False
+    """Also write NAME_confidence.tif."""
+    overwrite: bool = False
+    """Map again what is up to date."""
+    dry_run: bool = False
+    """Print the plan and stop."""
+    quiet: bool = False
+    """Print errors and the summary only."""
+    verbose: bool = False
+    """Print every step."""
+    log_json: Path | None = None
+    """Append one JSON line per event to this file."""
+    limits: LimitSettings = LimitSettings()
+    """Sizes beyond which a header is not believed."""
+    vector: VectorSettings = VectorSettings()
+    """How classes become features."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "RunSettings":
+        try:
+            check_tiling(self.tile_size, self.overlap)
+        except ConfigError as exc:
+            raise ValueError(str(exc)) from None
+        if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
+            raise ValueError(f"value_range {self.value_range} must be low, high with low < high")
+        if self.quiet and self.verbose:
+            raise ValueError("quiet and verbose exclude each other")
+        if self.scheduler is not None and self.workers is not None:
+            raise ValueError("scheduler and workers exclude each other: the scheduler knows its workers")
+        return self
+
+    @property
+    def model_dir(self) -> Path:
+        """The model directory, absolute."""
+        return (self.model or DEFAULT_MODEL).resolve()
+
+
+def load_settings(config: Path | None, overrides: dict[str, Any]) -> RunSettings:
+    """Settings from a YAML file (or the defaults) with the options of the command line on top; raises ConfigError."""
+    values = read_yaml(config) if config is not None else {}
+    if config is not None:
+        validate(RunSettings, values, str(config))  # so that an error names the file and not the command line
+    return validate(RunSettings, {**values, **overrides}, "command line" if overrides else str(config))

@@ -1,0 +1,193 @@
+"""The contract of a model: what it takes, what its channels mean, where it comes from. Plain data: imports no torch.
+
+A model directory holds three files: `config.json` and `model.safetensors`, as smp's `save_pretrained` writes them,
+and `contract.json`, which this module reads and writes.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    PlainSerializer,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from geoseg.errors import ConfigError, ModelError
+from geoseg.files import atomic
+from geoseg.legend import Legend
+
+CONTRACT_FILE = "contract.json"
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+FORMAT: Final = 1
+"""Version of `contract.json`; a reader refuses what is newer."""
+
+DType = Literal["uint8", "uint16", "int16", "uint32", "int32", "float32", "float64"]
+
+
+def _legend(value: object) -> object:
+    if isinstance(value, Legend):
+        return value
+    try:
+        return Legend.from_dict(value)  # type: ignore[arg-type]
+    except ConfigError as exc:
+        raise ValueError(str(exc)) from None
+
+
+LegendField = Annotated[InstanceOf[Legend], BeforeValidator(_legend), PlainSerializer(Legend.to_dict)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, populate_by_name=True
+    )
+
+
+class Scaling(_Frozen):
+    """From pixel values to model input: (clip(x) / divide − mean) / std for each band; nodata becomes 0 after it."""
+
+    divide: float = Field(default=255.0, gt=0)
+    """Divisor of every band, usually the largest value of the dtype."""
+    mean: tuple[float, ...]
+    """One number a band, after the division."""
+    std: tuple[Annotated[float, Field(gt=0)], ...]
+    """One number a band, after the division."""
+    clip: tuple[float, float] | None = None
+    """Lowest and highest pixel value; what lies beyond becomes the nearer one. None takes values as they are."""
+
+    @model_validator(mode="after")
+    def _clip_ordered(self) -> Self:
+        if self.clip is not None and not self.clip[0] < self.clip[1]:
+            raise ValueError(f"clip {self.clip} must be low, high with low < high")
+        return self
+
+
+class PixelSize(_Frozen):
+    """Pixel sizes on the ground, in metres, that the model was trained on."""
+
+    native: float = Field(gt=0)
+    """The size it works best at."""
+    min: float = Field(gt=0)
+    """The finest size it tolerates."""
+    max: float = Field(gt=0)
+    """The coarsest size it tolerates."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.min <= self.native <= self.max:
+            raise ValueError(f"min {self.min}, native {self.native} and max {self.max} m are not in this order")
+        return self
+
+
+class Source(_Frozen):
+    """A data set the model was trained on."""
+
+    name: str
+    licence: str
+    pixels: int = Field(default=0, ge=0)
+    """Labelled pixels that training could draw from, at their native size."""
+
+
+class Contract(_Frozen):
+    """What a model needs and promises; `contract.json` of a model directory."""
+
+    format: Literal[1] = FORMAT
+    """Version of this file's form."""
+    name: str = Field(min_length=1)
+    version: str
+    description: str = ""
+    bands: tuple[str, ...] = Field(min_length=1)
+    """Names of the spectral bands, in the order of the model's input channels."""
+    dtype: DType
+    """Type of the pixels before scaling."""
+    scaling: Scaling
+    pixel_size_m: PixelSize
+    legend: LegendField = Field(alias="classes")
+    """Channel k of the logits is class id k; channel 0 is background."""
+    tile_size: int = Field(default=1024, gt=0)
+    """Side of the square window the model sees at once, in pixels; a multiple of `stride`."""
+    stride: int = Field(default=32, gt=0)
+    """Total stride of the network: sizes and offsets of tiles are multiples of it."""
+    licence: str
+    """Of the weights."""
+    sources: tuple[Source, ...] = ()
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    """Validation metrics by source: source → class → metric → value."""
+    weights_sha256: str = Field(default="", pattern="^([0-9a-f]{64})?$")
+    """SHA-256 of `model.safetensors`."""
+
+    @field_validator("bands")
+    @classmethod
+    def _bands_unique(cls, bands: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(bands)) != len(bands):
+            raise ValueError(f"band names {list(bands)} are not unique")
+        return bands
+
+    @model_validator(mode="after")
+    def _sizes_agree(self) -> Self:
+        if not len(self.bands) == len(self.scaling.mean) == len(self.scaling.std):
+            counts = f"{len(self.scaling.mean)} means and {len(self.scaling.std)} stds"
+            raise ValueError(f"{len(self.bands)} bands, but {counts}")
+        if self.tile_size % self.stride:
+            raise ValueError(f"tile_size {self.tile_size} is not a multiple of stride {self.stride}")
+        return self
+
+    def tolerates(self, pixel_size_m: float) -> bool:
+        """True where a scene of this pixel size can be mapped without resampling."""
+        return math.isfinite(pixel_size_m) and self.pixel_size_m.min <= pixel_size_m <= self.pixel_size_m.max
+
+    def stretched(self, low: float, high: float) -> "Contract":
+        """The same model for pixels of any dtype, clipped to low … high, which becomes the model's full range."""
+        scaling = self.scaling
+        mean = tuple(m + low / (high - low) for m in scaling.mean)
+        stretched = {"divide": high - low, "mean": mean, "clip": (low, high)}
+        return self.model_copy(update={"scaling": scaling.model_copy(update=stretched)})
+
+    def to_json(self) -> str:
+        """The text of `contract.json`."""
+        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False) + "\n"
+
+    def write(self, model_dir: Path) -> Path:
+        """Write `contract.json` into `model_dir` by an atomic rename; returns its path."""
+        path = model_dir / CONTRACT_FILE
+        with atomic(path) as tmp:
+            tmp.write_text(self.to_json(), encoding="utf-8")
+        return path
+
+
+def load_contract(model_dir: Path) -> Contract:
+    """The contract of the model directory `model_dir`; the weights are not opened.
+
+    Raises ModelError naming the file and the first thing wrong with it.
+    """
+    if not model_dir.is_dir():
+        raise ModelError(f"{model_dir}: not a directory; a model is a directory with {_files()}.")
+    missing = [name for name in (CONTRACT_FILE, CONFIG_FILE, WEIGHTS_FILE) if not (model_dir / name).is_file()]
+    if missing:
+        raise ModelError(f"{model_dir}: no {', '.join(missing)}; a model directory holds {_files()}.")
+    path = model_dir / CONTRACT_FILE
+    try:
+        return Contract.model_validate_json(path.read_bytes())
+    except ValidationError as exc:
+        raise ModelError(f"{path}: {_first_error(exc)}.") from None
+
+
+def _files() -> str:
+    return f"{CONFIG_FILE}, {WEIGHTS_FILE} and {CONTRACT_FILE}"
+
+
+def _first_error(exc: ValidationError) -> str:
+    error = exc.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in error["loc"])
+    more = f" (and {exc.error_count() - 1} more)" if exc.error_count() > 1 else ""
+    text = error["msg"].removeprefix("Value error, ").rstrip(".")
+    return f"{where + ': ' if where else ''}{text}{more}"

@@ -1,0 +1,103 @@
+"""Files that appear whole or not at all."""
+
+import errno
+import glob
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from geoseg.errors import OutputError
+
+
+@contextmanager
+def atomic(target: Path) -> Iterator[Path]:
+    """A hidden path beside `target` to write to; on success it is fsynced and takes the place of `target`.
+
+    On any error it is removed and `target` stays as it was; what a killed process of this host left is removed too.
+    A full disk, a read-only folder and the like become an OutputError with one line.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        prefix = f".{target.name}.{socket.gethostname()}-"
+        _remove_orphans(target.parent, prefix)
+        tmp = target.with_name(f"{prefix}{os.getpid()}.tmp{target.suffix}")
+        try:
+            yield tmp
+            sync(tmp)
+            tmp.replace(target)
+        finally:
+            _remove(tmp)
+        sync(target.parent)
+    except OSError as exc:
+        raise output_error(target, exc) from exc
+
+
+def write_json(target: Path, value: Any) -> None:
+    """Write `value` as JSON, atomically, with sorted keys."""
+    with atomic(target) as tmp:
+        tmp.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file, or None where the file is missing or no JSON (a kill in the middle of nothing)."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def sha256_file(path: Path) -> str:
+    """Hex digest of the content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_json(value: Any) -> str:
+    """Hex digest of the canonical JSON of plain values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's entries, are on the disk."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def output_error(target: Path, exc: OSError) -> OutputError:
+    """What a user needs to know of an error of the file system."""
+    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutputError(
+            f"{target}: the disk is full. Free some space and run the same command again: it goes on where it stopped."
+        )
+    return OutputError(f"{target}: cannot be written ({exc.strerror or exc}).")
+
+
+def _remove_orphans(folder: Path, prefix: str) -> None:
+    for path in folder.glob(f"{glob.escape(prefix)}*"):
+        pid = path.name.removeprefix(prefix).partition(".")[0]
+        if pid.isdigit() and not _alive(int(pid)):
+            path.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _remove(tmp: Path) -> None:
+    """Remove a temporary file and what GDAL and SQLite put beside it (journals, overviews under construction)."""
+    for path in tmp.parent.glob(f"{glob.escape(tmp.name)}*"):
+        path.unlink(missing_ok=True)

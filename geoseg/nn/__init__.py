@@ -1,0 +1,5 @@
+import os
+
+# Threads of the network sleep while they wait, so that those that read and write can work; with the default they spin,
+# and a busy machine is several times slower. Counts only before torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -1,0 +1,224 @@
+"""Windows out of labelled scenes: random ones to train on, a fixed grid of them to validate on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from geoseg.contract import PixelSize
+from geoseg.errors import TrainingError
+from geoseg.nn.augment import ColorChanges, turn
+from geoseg.nn.data_sources import IGNORE, UNSEEN, LabelledScene, labelled, read_source
+from geoseg.train_config import TrainConfig
+
+_TRIES = 8
+"""Draws for a window before one with too few known labels is taken as it is."""
+_MOST_GROWN = 0.55
+"""Smallest pixel size drawn, relative to the scene's own: growing it more would teach blur."""
+_MIN_KNOWN = 0.3
+"""Share of known labels a training window should have."""
+
+
+class Window(NamedTuple):
+    """What the network is given at once; a batch of them stacks each part."""
+
+    image: Tensor
+    """(C, S, S) in the dtype of the contract."""
+    label: Tensor
+    """int64 (S, S) class ids, IGNORE where nothing is known."""
+    known: Tensor
+    """bool (K,), the classes that the source labels."""
+    source: Tensor
+    """Index of the source."""
+    valid: Tensor
+    """bool (S, S), false where the image has no data."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingData:
+    """The scenes of all sources, by side of the split."""
+
+    training: tuple[LabelledScene, ...]
+    validation: tuple[LabelledScene, ...]
+
+
+def read_data(config: TrainConfig) -> TrainingData:
+    """Read all sources; raises TrainingError where nothing sensible could be learnt or measured."""
+    scenes = [scene for source in config.sources for scene in read_source(source, config)]
+    data = TrainingData(
+        tuple(s for s in scenes if not s.validation and _any_known(s)),
+        tuple(s for s in scenes if s.validation and _any_known(s)),
+    )
+    _check_sides(data, config)
+    _check_ground(data)
+    _check_classes(data.training, config)
+    return data
+
+
+class RandomWindows(Dataset[Window]):
+    """Windows of random place, pixel size and look; the window of a number is the same in every process."""
+
+    def __init__(self, scenes: Sequence[LabelledScene], config: TrainConfig, first: int, count: int) -> None:
+        """Windows number `first` … `first` + `count` − 1 of the endless sequence that the seed stands for."""
+        self._config = config
+        self._first, self._count = first, count
+        self._changes = ColorChanges(config.augment)
+        self._sources = [s.name for s in config.sources]
+        self._draw_m = {s.name: s.draw_m or (config.pixel_size_m.min, config.pixel_size_m.max) for s in config.sources}
+        present = [s for s in config.sources if any(scene.source == s.name for scene in scenes)]
+        shares = np.array([s.weight for s in present])
+        self._shares = shares / shares.sum()
+        self._scenes = [[scene for scene in scenes if scene.source == s.name] for s in present]
+        # Ground and not pixels: else scenes of fine pixels would be drawn far more often.
+        areas = [np.array([s.label.size * s.pixel_size_m**2 for s in members]) for members in self._scenes]
+        self._chances = [a / a.sum() for a in areas]
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> Window:
+        if not 0 <= index < self._count:
+            raise IndexError(index)
+        rng = np.random.default_rng((self._config.seed, self._first + index))
+        which = int(rng.choice(len(self._shares), p=self._shares))
+        scene = self._scenes[which][int(rng.choice(len(self._chances[which]), p=self._chances[which]))]
+        for _ in range(_TRIES):
+            image, label = self._cut(scene, rng)
+            if labelled(label).mean() >= _MIN_KNOWN:
+                break
+        return self._window(scene, image, label, rng)
+
+    def _cut(self, scene: LabelledScene, rng: np.random.Generator) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+        low, high = self._draw_m[scene.source]
+        low = max(low, _MOST_GROWN * scene.pixel_size_m)
+        pixel_size_m = float(np.exp(rng.uniform(np.log(low), np.log(max(low, high)))))
+        size = self._config.window_px
+        span = max(1, round(size * pixel_size_m / scene.pixel_size_m))
+        height, width = scene.label.shape
+        row, col = (int(rng.integers(0, max(1, n - span + 1))) for n in (height, width))
+        image, label = scene.image[row : row + span, col : col + span], scene.label[row : row + span, col : col + span]
+        factor = size / span
+        shape = (min(size, round(image.shape[0] * factor)), min(size, round(image.shape[1] * factor)))
+        return pad_to(*resample(image, label, shape), size)
+
+    def _window(
+        self, scene: LabelledScene, image: NDArray[Any], label: NDArray[np.uint8], rng: np.random.Generator
+    ) -> Window:
+        if self._config.augment.flip:
+            image, label = turn(image, label, rng)
+        pixels = self._changes(_to_tensor(image), rng)
+        return _to_window(pixels, label, scene, self._sources)
+
+
+class GridWindows(Dataset[Window]):
+    """All of every scene, in windows that do not overlap, at the scene's own pixel size where the model tolerates it."""
+
+    def __init__(self, scenes: Sequence[LabelledScene], config: TrainConfig) -> None:
+        self._sources = [s.name for s in config.sources]
+        self._size = config.validation_window_px
+        self._scenes = [at_tolerated_size(s, config.pixel_size_m) for s in scenes]
+        self._places = [
+            (i, row, col)
+            for i, s in enumerate(self._scenes)
+            for row in range(0, s.label.shape[0], self._size)
+            for col in range(0, s.label.shape[1], self._size)
+            if labelled(s.label[row : row + self._size, col : col + self._size]).any()
+        ]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> Window:
+        i, row, col = self._places[index]
+        scene = self._scenes[i]
+        box = np.s_[row : row + self._size, col : col + self._size]
+        image, label = pad_to(scene.image[box], scene.label[box], self._size)
+        return _to_window(_to_tensor(image), label, scene, self._sources)
+
+
+def at_tolerated_size(scene: LabelledScene, pixel_size: PixelSize) -> LabelledScene:
+    """The scene as it is, or resampled to the model's native pixel size where the model does not tolerate its own."""
+    if pixel_size.min <= scene.pixel_size_m <= pixel_size.max:
+        return scene
+    factor = scene.pixel_size_m / pixel_size.native
+    shape = (max(1, round(scene.label.shape[0] * factor)), max(1, round(scene.label.shape[1] * factor)))
+    image, label = resample(scene.image, scene.label, shape)
+    return LabelledScene(
+        scene.source, scene.path, scene.group, image, label, pixel_size.native, scene.known, None, scene.validation
+    )
+
+
+def resample(
+    image: NDArray[Any], label: NDArray[np.uint8], shape: tuple[int, int]
+) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """Image and label at another height and width: area means when shrinking, linear when growing; nearest labels."""
+    if label.shape == shape:
+        return image, label
+    # OpenCV takes (width, height).
+    size = shape[::-1]
+    how = cv2.INTER_AREA if shape[0] < label.shape[0] else cv2.INTER_LINEAR
+    resized = cv2.resize(np.ascontiguousarray(image), size, interpolation=how)
+    return resized.reshape(*shape, -1), cv2.resize(label, size, interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def pad_to(image: NDArray[Any], label: NDArray[np.uint8], size: int) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """(size, size) windows: the image mirrored beyond its edge, the label ignored there."""
+    bottom, right = size - label.shape[0], size - label.shape[1]
+    if bottom == 0 and right == 0:
+        return image, label
+    # "symmetric" repeats as often as needed, also where the window is many times the image.
+    image = np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="symmetric")
+    return image, np.pad(label, ((0, bottom), (0, right)), constant_values=IGNORE)
+
+
+def _to_tensor(image: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(image, -1, 0)))
+
+
+def _to_window(pixels: Tensor, label: NDArray[np.uint8], scene: LabelledScene, sources: list[str]) -> Window:
+    ids = torch.from_numpy(label.astype(np.int64))
+    valid = ids != UNSEEN
+    ids = ids.masked_fill(~valid, IGNORE)
+    return Window(pixels, ids, torch.tensor(scene.known), torch.tensor(sources.index(scene.source)), valid)
+
+
+def _any_known(scene: LabelledScene) -> bool:
+    return bool(labelled(scene.label).any())
+
+
+def _check_sides(data: TrainingData, config: TrainConfig) -> None:
+    how = "Set validation_groups or validation_ground of a source."
+    if not data.training:
+        raise TrainingError(f"{config.name}: no labelled pixel is left for training. {how}")
+    if not data.validation:
+        raise TrainingError(f"{config.name}: no labelled pixel is held out for validation. {how}")
+
+
+def _check_ground(data: TrainingData) -> None:
+    """No labelled ground of validation may be in training, across sources as well."""
+    for held_out in data.validation:
+        for scene in data.training:
+            if held_out.path == scene.path or held_out.grid is None or scene.grid is None:
+                continue
+            shared = held_out.grid.footprint.intersection(scene.grid.footprint).area
+            if shared > 0.02 * held_out.grid.footprint.area:
+                raise TrainingError(
+                    f"{scene.path} (training) and {held_out.path} (validation) show the same ground. "
+                    "Split by validation_ground, or put both into one group."
+                )
+
+
+def _check_classes(scenes: Sequence[LabelledScene], config: TrainConfig) -> None:
+    seen = np.zeros(256, bool)
+    for scene in scenes:
+        seen |= np.bincount(scene.label.ravel(), minlength=256) > 0
+    if absent := [c.name for c in config.legend if not seen[c.id]]:
+        raise TrainingError(
+            f"{config.name}: no training pixel is labelled {', '.join(absent)}; check the sources' values."
+        )

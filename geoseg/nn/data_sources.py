@@ -1,0 +1,291 @@
+"""Reads training sources into labelled scenes: images beside class ids, whatever form the labels came in.
+
+Everything that is wrong with a source is said here, before the first epoch.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from geoseg.errors import TrainingError
+from geoseg.legend import Legend
+from geoseg.nn.ground import Grid, ground_mask, mosaic_offsets, paint_vectors, read_geotiff
+from geoseg.nn.town_source import town_chips
+from geoseg.train_config import (
+    CityscapesSource,
+    ColorSource,
+    RasterSource,
+    Source,
+    TownSource,
+    TrainConfig,
+    VectorSource,
+    VocSource,
+)
+
+IGNORE = 255
+"""Label of pixels that say nothing: unlabelled, or ground of the other side of the split."""
+
+UNSEEN = 254
+"""Label of nodata pixels while scenes are cut to windows; a window tells them by its mask and ignores them."""
+
+Labels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledScene:
+    """One image with the truth about it."""
+
+    source: str
+    """Name of the source."""
+    path: Path
+    group: str
+    """What must stay on one side of the split."""
+    image: NDArray[Any]
+    """(H, W, C), in the dtype of the model's contract."""
+    label: Labels
+    """(H, W) class ids; IGNORE where nothing is known, UNSEEN where the image has no data."""
+    pixel_size_m: float
+    known: tuple[bool, ...]
+    """By class id: whether the source labels it. Background is known everywhere."""
+    grid: Grid | None = None
+    """None for images without a CRS."""
+    validation: bool = False
+
+
+def read_source(source: Source, config: TrainConfig) -> list[LabelledScene]:
+    """All scenes of a source, split into training and validation.
+
+    Raises TrainingError for missing images or labels, unknown colours or values, labels that do not overlap their
+    images, and a split that leaks.
+    """
+    readers: dict[type, Callable[[Any, TrainConfig], Iterator[LabelledScene]]] = {
+        RasterSource: _rasters,
+        VectorSource: _vectors,
+        ColorSource: _colors,
+        VocSource: _voc,
+        CityscapesSource: _cityscapes,
+        TownSource: _towns,
+    }
+    scenes = list(readers[type(source)](source, config))
+    if not scenes:
+        raise TrainingError(f"source '{source.name}': no images under {source.root}; check `root` and `images`.")
+    if isinstance(source, RasterSource) and source.mosaic:
+        scenes = _mosaics(scenes)
+    limits, legend = source.ignore_larger_m2, config.legend
+    return [s if s.validation or not limits else _without_blocks(s, limits, legend) for s in _split(scenes, source)]
+
+
+def known_classes(source: Source, legend: Legend) -> tuple[bool, ...]:
+    """By class id, whether `source` labels it."""
+    if source.labelled is None:
+        return (True,) * legend.channels
+    return (True, *(c.name in source.labelled for c in legend))
+
+
+def _rasters(source: RasterSource, config: TrainConfig) -> Iterator[LabelledScene]:
+    lut = _value_table(source.values, source.ignore, config.legend)
+    for path in _images(source, source.images):
+        image, valid, grid = read_geotiff(path, len(config.bands), config.dtype)
+        values = read_geotiff(_label_path(source, path), 1, None)[0][..., 0]
+        label = _look_up(values, lut, source, path)
+        yield _scene(source, config, path, image, _masked(label, valid), grid)
+
+
+def _vectors(source: VectorSource, config: TrainConfig) -> Iterator[LabelledScene]:
+    for path in _images(source, source.images):
+        image, valid, grid = read_geotiff(path, len(config.bands), config.dtype)
+        if grid is None:
+            raise TrainingError(
+                f"{path}: no CRS, so vector labels cannot be laid over it. Set it with gdal_edit.py -a_srs."
+            )
+        label = paint_vectors(_label_path(source, path), source, config.legend, grid)
+        yield _scene(source, config, path, image, _masked(label, valid), grid)
+
+
+def _colors(source: ColorSource, config: TrainConfig) -> Iterator[LabelledScene]:
+    ids = {name: i for i, name in enumerate(config.legend.category_names)}
+    table = {_packed(color): ids[name] for color, name in source.colors.items()}
+    table |= {_packed(color): IGNORE for color in source.ignore}
+    for path in _images(source, source.images):
+        mask = _read_picture(_label_path(source, path), "RGB").astype(np.uint32)
+        packed = (mask[..., 0] << 16) | (mask[..., 1] << 8) | mask[..., 2]
+        found, inverse = np.unique(packed, return_inverse=True)
+        if strange := [f"#{v:06x}" for v in found if int(v) not in table]:
+            listed = ", ".join(strange[:8])
+            raise TrainingError(f"{path}: its mask has colours {listed} that are neither in `colors` nor in `ignore`.")
+        label = np.array([table[int(v)] for v in found], np.uint8)[inverse].reshape(packed.shape)
+        yield _scene(source, config, path, _read_picture(path, "RGB"), label, None)
+
+
+def _voc(source: VocSource, config: TrainConfig) -> Iterator[LabelledScene]:
+    lut = _value_table(source.values, (255,), config.legend)
+    for side in ("train", "val"):
+        listing = source.root / "ImageSets" / "Segmentation" / f"{side}.txt"
+        if not listing.is_file():
+            raise TrainingError(f"source '{source.name}': no {listing}; a VOC folder lists its images there.")
+        for name in listing.read_text().split():
+            path = source.root / "JPEGImages" / f"{name}.jpg"
+            label = _look_up(_read_picture(source.root / "SegmentationClass" / f"{name}.png", None), lut, source, path)
+            scene = _scene(source, config, path, _read_picture(path, "RGB"), label, None)
+            yield replace(scene, validation=side == "val")
+
+
+def _cityscapes(source: CityscapesSource, config: TrainConfig) -> Iterator[LabelledScene]:
+    lut = _value_table(source.values, (), config.legend)
+    for side in ("train", "val"):
+        for path in sorted((source.root / "leftImg8bit" / side).glob("*/*_leftImg8bit.png")):
+            stem = path.name.removesuffix("_leftImg8bit.png")
+            values = _read_picture(
+                source.root / "gtFine" / side / path.parent.name / f"{stem}_gtFine_labelIds.png", None
+            )
+            scene = _scene(source, config, path, _read_picture(path, "RGB"), _look_up(values, lut, source, path), None)
+            yield replace(scene, validation=side == "val")
+
+
+def _towns(source: TownSource, config: TrainConfig) -> Iterator[LabelledScene]:
+    for town in town_chips(source):
+        scene = _scene(
+            source, config, town.image, _read_picture(town.image, "RGB"), _read_picture(town.label, None), None
+        )
+        yield replace(scene, pixel_size_m=town.pixel_size_m, validation=town.validation)
+
+
+def _scene(
+    source: Source, config: TrainConfig, path: Path, image: NDArray[Any], label: Labels, grid: Grid | None
+) -> LabelledScene:
+    if image.shape[:2] != label.shape:
+        raise TrainingError(
+            f"{path}: {image.shape[:2]} pixels, but its labels have {label.shape}; they must be the same."
+        )
+    if image.shape[2] != len(config.bands):
+        raise TrainingError(f"{path}: {image.shape[2]} bands, but {len(config.bands)} are needed ({config.bands}).")
+    size = source.pixel_size_m or (grid.pixel_size_m if grid else None) or config.pixel_size_m.native
+    match = re.search(source.group, str(path)) if source.group else None
+    group = match.group(1) if match else path.stem
+    return LabelledScene(source.name, path, group, image, label, size, known_classes(source, config.legend), grid)
+
+
+def labelled(label: Labels) -> NDArray[np.bool_]:
+    """Where a label says something."""
+    return np.asarray(label < UNSEEN, np.bool_)
+
+
+def _masked(label: Labels, valid: NDArray[np.bool_]) -> Labels:
+    return np.where(valid, label, UNSEEN).astype(np.uint8)
+
+
+def _split(scenes: list[LabelledScene], source: Source) -> list[LabelledScene]:
+    held_out = set(source.validation_groups)
+    if missing := held_out - {s.group for s in scenes}:
+        raise TrainingError(
+            f"source '{source.name}': no group {sorted(missing)}; there are {_some(s.group for s in scenes)}."
+        )
+    for together in source.same_ground:
+        if held_out & set(together) and not set(together) <= held_out:
+            raise TrainingError(
+                f"source '{source.name}': groups {together} show the same ground: hold out all or none."
+            )
+    marked = [replace(s, validation=s.validation or s.group in held_out) for s in scenes]
+    if source.validation_ground is None:
+        return marked
+    return [part for scene in marked for part in _split_by_ground(scene, source)]
+
+
+def _split_by_ground(scene: LabelledScene, source: Source) -> Iterator[LabelledScene]:
+    if scene.grid is None or source.validation_ground is None:
+        raise TrainingError(
+            f"{scene.path}: no CRS, so it cannot be split by ground. Use `group` and `validation_groups`."
+        )
+    held_out = ground_mask(scene.grid, source.validation_ground)
+    for validation, keep in ((False, ~held_out), (True, held_out)):
+        rows, cols = np.flatnonzero(keep.any(axis=1)), np.flatnonzero(keep.any(axis=0))
+        if rows.size == 0:
+            continue
+        box = np.s_[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
+        label = np.where(keep | (scene.label == UNSEEN), scene.label, IGNORE).astype(np.uint8)[box]
+        yield replace(
+            scene,
+            image=scene.image[box],
+            label=label,
+            validation=validation,
+            grid=scene.grid.moved(rows[0], cols[0], label.shape),
+        )
+
+
+def _mosaics(scenes: list[LabelledScene]) -> list[LabelledScene]:
+    joined = []
+    for members in mosaic_offsets([s.grid for s in scenes], [s.path for s in scenes]):
+        first = scenes[members.indices[0]]
+        image = np.zeros((*members.grid.shape, first.image.shape[2]), first.image.dtype)
+        label = np.full(members.grid.shape, UNSEEN, np.uint8)
+        for index, (row, col) in zip(members.indices, members.offsets, strict=True):
+            part = scenes[index]
+            box = np.s_[row : row + part.label.shape[0], col : col + part.label.shape[1]]
+            image[box], label[box] = part.image, part.label
+        joined.append(replace(first, image=image, label=label, grid=members.grid))
+    return joined
+
+
+def _without_blocks(scene: LabelledScene, limits: dict[str, float], legend: Legend) -> LabelledScene:
+    """The scene, with connected areas of a class over its limit ignored."""
+    label = scene.label.copy()
+    for name, largest_m2 in limits.items():
+        count, parts, stats, _ = cv2.connectedComponentsWithStats((label == legend.by_name(name).id).astype(np.uint8))
+        large = stats[:, cv2.CC_STAT_AREA] * scene.pixel_size_m**2 > largest_m2
+        # Component 0 is everything else.
+        large[0] = False
+        if count > 1:
+            label[large[parts]] = IGNORE
+    return replace(scene, label=label)
+
+
+def _images(source: Source, pattern: str) -> list[Path]:
+    return sorted(p for p in source.root.glob(pattern) if p.is_file())
+
+
+def _label_path(source: RasterSource | VectorSource | ColorSource, image: Path) -> Path:
+    starred = re.escape(Path(source.images).name).replace(r"\*", "(.*)")
+    parts = re.fullmatch(starred, image.name)
+    part = parts.group(parts.lastindex) if parts and parts.lastindex else image.stem
+    path = image.parent / source.labels.replace("{stem}", image.stem).replace("{part}", part)
+    if not path.is_file():
+        raise TrainingError(f"{image}: source '{source.name}' expects its labels at {path}, but there is no such file.")
+    return path
+
+
+def _read_picture(path: Path, mode: str | None) -> NDArray[np.uint8]:
+    if not path.is_file():
+        raise TrainingError(f"{path}: there is no such file.")
+    with Image.open(path) as picture:
+        return np.asarray(picture if mode is None else picture.convert(mode), np.uint8)
+
+
+def _value_table(values: dict[str, tuple[int, ...]], ignore: tuple[int, ...], legend: Legend) -> NDArray[np.uint8]:
+    """(256,) class id by value; what no class claims is background, unless background claims values of its own."""
+    lut = np.zeros(256, np.uint8)
+    for class_id, name in enumerate(legend.category_names):
+        lut[list(values.get(name, ()))] = class_id
+    lut[list(ignore)] = IGNORE
+    return lut
+
+
+def _look_up(values: NDArray[Any], lut: NDArray[np.uint8], source: Source, path: Path) -> Labels:
+    if values.ndim != 2 or values.min(initial=0) < 0 or values.max(initial=0) > 255:
+        raise TrainingError(f"{path}: labels of source '{source.name}' must be one band of values 0–255.")
+    return lut[values.astype(np.uint8)]
+
+
+def _packed(color: str) -> int:
+    return int(color[1:], 16)
+
+
+def _some(names: Iterator[str] | Any) -> str:
+    distinct = sorted(set(names))
+    return ", ".join(distinct[:12]) + (" …" if len(distinct) > 12 else "")

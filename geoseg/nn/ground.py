@@ -1,0 +1,161 @@
+"""Where training images lie: pixel size on the ground, split by ground, mosaics, vector labels as pixels."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pyproj
+import shapely
+from numpy.typing import NDArray
+from rasterio.features import geometry_mask, rasterize
+from rasterio.transform import Affine
+
+from geoseg.errors import TrainingError
+from geoseg.legend import Legend
+from geoseg.raster.read import SceneReader
+from geoseg.raster.scene import inspect
+from geoseg.train_config import Ground, VectorSource
+
+_GEOD = pyproj.Geod(ellps="WGS84")
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The pixel grid of a georeferenced image."""
+
+    transform: Affine
+    crs_wkt: str
+    shape: tuple[int, int]
+    """Height and width in pixels."""
+
+    @property
+    def pixel_size_m(self) -> float:
+        """Mean side of the centre pixel on the ground, in metres, whatever the CRS."""
+        row, col = self.shape[0] / 2, self.shape[1] / 2
+        to_degrees = pyproj.Transformer.from_crs(self.crs_wkt, "EPSG:4326", always_xy=True)
+        xs, ys = zip(*(self.transform @ p for p in ((col, row), (col + 1, row), (col, row + 1))), strict=True)
+        lon, lat = to_degrees.transform(xs, ys)
+        _, _, along = _GEOD.inv([lon[0]] * 2, [lat[0]] * 2, lon[1:], lat[1:])
+        return float(np.sqrt(along[0] * along[1]))
+
+    @property
+    def footprint(self) -> Any:
+        """The outline as a shapely polygon in degrees (EPSG:4326)."""
+        height, width = self.shape
+        corners = [self.transform @ p for p in ((0, 0), (width, 0), (width, height), (0, height))]
+        return _reproject(shapely.Polygon(corners), self.crs_wkt, "EPSG:4326")
+
+    def moved(self, row: int, col: int, shape: tuple[int, ...]) -> "Grid":
+        """The grid of a window of this one."""
+        return Grid(self.transform @ Affine.translation(col, row), self.crs_wkt, (shape[0], shape[1]))
+
+
+@dataclass(frozen=True, slots=True)
+class Mosaic:
+    """Images that lie on one pixel grid."""
+
+    grid: Grid
+    indices: tuple[int, ...]
+    """Which of the images."""
+    offsets: tuple[tuple[int, int], ...]
+    """Row and column of each one's first pixel."""
+
+
+def read_geotiff(path: Path, bands: int, dtype: str | None) -> tuple[NDArray[Any], NDArray[np.bool_], Grid | None]:
+    """A small GeoTIFF whole: pixels (H, W, bands), valid (H, W), and its grid where it has a CRS.
+
+    Raises TrainingError where it has fewer bands or, if `dtype` is given, pixels of another type.
+    """
+    scene = inspect(path, allow_ungeoreferenced=True)
+    if len(scene.color_bands) < bands:
+        raise TrainingError(f"{path}: {len(scene.color_bands)} bands, but {bands} are needed.")
+    if dtype is not None and scene.dtype != dtype:
+        raise TrainingError(f"{path}: pixels of type {scene.dtype}, but the model takes {dtype}. Convert it first.")
+    reader = SceneReader(scene, scene.color_bands[:bands])
+    try:
+        rows = reader.rows(0, scene.height)
+    finally:
+        reader.close()
+    grid = Grid(Affine(*scene.transform), scene.crs_wkt, (scene.height, scene.width)) if scene.crs_wkt else None
+    # NaN would spread when windows are resampled.
+    pixels = np.where(rows.valid, rows.pixels, 0).astype(scene.dtype)
+    return np.ascontiguousarray(np.moveaxis(pixels, 0, -1)), rows.valid, grid
+
+
+def ground_mask(grid: Grid, ground: Ground) -> NDArray[np.bool_]:
+    """(H, W) true for pixels whose centre lies in the box of degrees `ground`."""
+    box = shapely.segmentize(shapely.box(*ground), max(ground[2] - ground[0], ground[3] - ground[1]) / 64)
+    outline = _reproject(box, "EPSG:4326", grid.crs_wkt)
+    return np.asarray(geometry_mask([outline], grid.shape, grid.transform, invert=True), np.bool_)
+
+
+def paint_vectors(path: Path, source: VectorSource, legend: Legend, grid: Grid) -> NDArray[np.uint8]:
+    """(H, W) class ids of the features in `path`; where several lie, the class of the lower id is on top.
+
+    Raises TrainingError for missing layers and fields, and where no feature overlaps the image.
+    """
+    label = np.zeros(grid.shape, np.uint8)
+    painted = 0
+    for c in reversed(legend.classes):
+        shapes = _features_of(path, source, c.name, grid)
+        if shapes:
+            rasterize(shapes, out=label, transform=grid.transform, default_value=c.id)
+            painted += len(shapes)
+    if painted == 0:
+        raise TrainingError(f"{path}: no feature overlaps the image's ground; check the CRS of both.")
+    return label
+
+
+def mosaic_offsets(grids: list[Grid | None], paths: list[Path]) -> list[Mosaic]:
+    """Groups of images with the same CRS and pixel size, each laid out on one grid."""
+    groups: dict[tuple[str, float], list[tuple[int, Grid]]] = {}
+    for index, (grid, path) in enumerate(zip(grids, paths, strict=True)):
+        if grid is None:
+            raise TrainingError(f"{path}: no CRS, so it cannot be put into a mosaic.")
+        groups.setdefault((grid.crs_wkt, float(f"{grid.transform.a:.3g}")), []).append((index, grid))
+    return [_lay_out(members) for members in groups.values()]
+
+
+def _lay_out(members: list[tuple[int, Grid]]) -> Mosaic:
+    first = members[0][1]
+    to_pixels = ~first.transform
+    corners = [to_pixels @ (g.transform.c, g.transform.f) for _, g in members]
+    cols = np.array([round(c) for c, _ in corners])
+    rows = np.array([round(r) for _, r in corners])
+    height = max(r + g.shape[0] for r, (_, g) in zip(rows, members, strict=True)) - rows.min()
+    width = max(c + g.shape[1] for c, (_, g) in zip(cols, members, strict=True)) - cols.min()
+    grid = first.moved(int(rows.min()), int(cols.min()), (int(height), int(width)))
+    offsets = tuple((int(r - rows.min()), int(c - cols.min())) for r, c in zip(rows, cols, strict=True))
+    return Mosaic(grid, tuple(i for i, _ in members), offsets)
+
+
+def _features_of(path: Path, source: VectorSource, name: str, grid: Grid) -> list[Any]:
+    if source.class_field is None and name not in source.layers:
+        return []
+    layer = source.layers.get(name)
+    try:
+        frame = gpd.read_file(path, layer=layer) if layer else gpd.read_file(path)
+    except (ValueError, OSError, RuntimeError) as exc:
+        raise TrainingError(f"{path}: layer '{layer}' of class '{name}' cannot be read: {exc}") from exc
+    if source.class_field is not None:
+        if source.class_field not in frame.columns:
+            raise TrainingError(f"{path}: no field '{source.class_field}'; there are {', '.join(frame.columns)}.")
+        frame = frame[frame[source.class_field].astype(str).isin(source.values.get(name, ()))]
+    if frame.crs is None:
+        raise TrainingError(f"{path}: no CRS; set it in QGIS (Layer, Set CRS) and save again.")
+    geometry = frame.geometry.to_crs(grid.crs_wkt)
+    geometry = geometry[geometry.notna() & ~geometry.is_empty]
+    lines = geometry.geom_type.isin(["LineString", "MultiLineString"]).to_numpy()
+    shapes = np.asarray(geometry.array, object)
+    half_px = source.line_width_m / 2 / grid.pixel_size_m
+    shapes[lines] = shapely.buffer(shapes[lines], half_px * abs(grid.transform.a))
+    height, width = grid.shape
+    corners = [grid.transform @ p for p in ((0, 0), (width, 0), (width, height), (0, height))]
+    return [s for s in shapes if s.intersects(shapely.Polygon(corners))]
+
+
+def _reproject(shape: Any, source_crs: str, target_crs: str) -> Any:
+    transform = pyproj.Transformer.from_crs(source_crs, target_crs, always_xy=True).transform
+    return shapely.transform(shape, transform, interleaved=False)

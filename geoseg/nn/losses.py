@@ -1,0 +1,82 @@
+"""Losses by name, and what lets sources that label only some classes train together."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import segmentation_models_pytorch as smp
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from geoseg.nn.data_sources import IGNORE
+
+_NEVER = -30.0
+"""Log-probability of a class that a source does not label: e⁻³⁰ counts for nothing, and stays finite."""
+
+LossFn = Callable[[Tensor, Tensor], Tensor]
+
+
+def merge_unlabelled(logits: Tensor, known: Tensor) -> Tensor:
+    """Log-probabilities where "background" stands for every class that a sample's source does not label.
+
+    A source with buildings only says "not a building" elsewhere, not "no road, no green". So channel 0 becomes
+    log(p₀ + Σ p of the unlabelled classes), and their own channels vanish: whatever loss follows neither rewards nor
+    punishes how the rest is divided.
+
+    Args:
+        logits: (N, K, H, W).
+        known: bool (N, K); class 0 is known everywhere.
+
+    Returns (N, K, H, W), whose exponentials sum to 1 over K; for samples with all classes it is log_softmax.
+
+    """
+    log_p = functional.log_softmax(logits.float(), dim=1)
+    if bool(known.all()):
+        return log_p
+    own = known.clone()
+    own[:, 0] = False
+    own = own[:, :, None, None]
+    rest = torch.logsumexp(log_p.masked_fill(own, _NEVER), dim=1, keepdim=True)
+    return torch.cat([rest, log_p.masked_fill(~own, _NEVER)[:, 1:]], dim=1)
+
+
+class WeightedLoss(nn.Module):
+    """A weighted sum of losses by name, over labels that may be partial."""
+
+    def __init__(self, weights: Mapping[str, float], class_weights: Sequence[float] | None = None) -> None:
+        """`weights` maps cross_entropy, focal, dice or lovasz to its factor in the sum."""
+        super().__init__()
+        self.register_buffer("class_weights", None if class_weights is None else torch.tensor(class_weights))
+        self._terms: list[tuple[float, LossFn]] = [(w, self._named(name)) for name, w in weights.items()]
+
+    def forward(self, logits: Tensor, label: Tensor, known: Tensor) -> Tensor:
+        """The loss, a scalar; 0 where every pixel is ignored.
+
+        Args:
+            logits: (N, K, H, W).
+            label: int64 (N, H, W), IGNORE where nothing is known.
+            known: bool (N, K), see `merge_unlabelled`.
+
+        """
+        if bool((label == IGNORE).all()):
+            return logits.sum() * 0.0
+        log_p = merge_unlabelled(logits, known)
+        terms = [weight * loss(log_p, label) for weight, loss in self._terms]
+        return torch.stack(terms).sum()
+
+    def _named(self, name: str) -> LossFn:
+        made: dict[str, Callable[[], LossFn]] = {
+            "cross_entropy": lambda: self._cross_entropy,
+            "focal": lambda: self._focal,
+            "dice": lambda: smp.losses.DiceLoss("multiclass", ignore_index=IGNORE),
+            "lovasz": lambda: smp.losses.LovaszLoss("multiclass", ignore_index=IGNORE),
+        }
+        return made[name]()
+
+    def _cross_entropy(self, log_p: Tensor, label: Tensor) -> Tensor:
+        return functional.nll_loss(log_p, label, weight=self.class_weights, ignore_index=IGNORE)  # type: ignore[arg-type]
+
+    def _focal(self, log_p: Tensor, label: Tensor) -> Tensor:
+        """The softmax form of Lin et al., "Focal Loss for Dense Object Detection" (2017), γ = 2."""
+        known = label != IGNORE
+        log_pt = log_p.gather(1, label.masked_fill(~known, 0)[:, None])[:, 0][known]
+        return -((1 - log_pt.exp()) ** 2 * log_pt).mean()

@@ -1,0 +1,96 @@
+"""What a process keeps between strips: the model, loaded once, and the pass over the scene it works on.
+
+This module is importable on every worker, so Dask sends its name and not its content, and the cache holds.
+"""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from geoseg.contract import Contract
+from geoseg.grid.tiling import Grid, Strip
+from geoseg.nn.device import choose_device, choose_precision, give_back_memory, prepare_process
+from geoseg.nn.forward import Forward, Precision
+from geoseg.nn.modeldir import load_model
+from geoseg.nn.segment import ClassRows, ScenePass
+from geoseg.raster.read import SceneReader
+from geoseg.raster.scene import Scene
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """A model and how it runs, the same for all strips of a run."""
+
+    directory: Path
+    contract: Contract
+    device: str
+    precision: Precision
+    threads: int | None
+    """CPU threads, None for all cores of the process."""
+
+
+_LOCK = threading.Lock()
+"""One strip at a time in a process: a second one would only double the memory."""
+_forwards: dict[tuple[Path, str, str, str], Forward] = {}
+_passes: dict[str, tuple[ScenePass, SceneReader]] = {}
+loads = 0
+"""Models loaded by this process; tests hold it to one."""
+
+
+def resolve(device: str, precision: str) -> tuple[str, Precision]:
+    """Device and precision that this process would use; raises ConfigError."""
+    chosen = choose_device(device)
+    return chosen, choose_precision(precision, chosen)
+
+
+def forward_of(spec: ModelSpec) -> Forward:
+    """The model of `spec`, loaded at the first call."""
+    global loads
+    key = (spec.directory, spec.contract.weights_sha256, spec.device, f"{spec.precision} {spec.contract.scaling}")
+    if key not in _forwards:
+        prepare_process(spec.threads)
+        _forwards.clear()  # a run has one model
+        _forwards[key] = Forward(load_model(spec.directory), spec.contract, spec.device, spec.precision)
+        loads += 1
+    return _forwards[key]
+
+
+def segment(
+    spec: ModelSpec, scene: Scene, bands: tuple[int, ...], grid: Grid, strip: Strip, fingerprint: str
+) -> Iterator[ClassRows]:
+    """The final rows of a strip; a strip that follows the one before goes on from its accumulator."""
+    with _LOCK:
+        scene_pass = _pass(spec, scene, bands, grid, fingerprint)
+        try:
+            yield from scene_pass.strip(strip)
+        except BaseException:
+            release()  # a broken pass is not gone on with
+            raise
+        if strip.row_stop == scene.height:
+            release()
+
+
+def _pass(spec: ModelSpec, scene: Scene, bands: tuple[int, ...], grid: Grid, fingerprint: str) -> ScenePass:
+    if fingerprint not in _passes:
+        release()
+        reader = SceneReader(scene, bands)
+        _passes[fingerprint] = (ScenePass(forward_of(spec), reader, grid), reader)
+    return _passes[fingerprint][0]
+
+
+def take_seconds() -> dict[str, float]:
+    """Seconds per stage since the last call."""
+    seconds = {stage: round(s, 3) for forward in _forwards.values() for stage, s in forward.seconds.items()}
+    for forward in _forwards.values():
+        forward.seconds.clear()
+    return seconds
+
+
+def release() -> None:
+    """Close the scene at hand and give its memory back."""
+    for _, reader in _passes.values():
+        reader.close()
+    if _passes:
+        _passes.clear()
+        give_back_memory()

@@ -1,0 +1,187 @@
+"""One network learning: its start, loss, scores, optimizer and schedule."""
+
+import math
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from geoseg.contract import CONFIG_FILE, load_contract
+from geoseg.errors import ModelError
+from geoseg.nn.architectures import build
+from geoseg.nn.data import Window
+from geoseg.nn.data_sources import IGNORE, known_classes
+from geoseg.nn.losses import WeightedLoss
+from geoseg.nn.metrics import merged, scores
+from geoseg.nn.modeldir import build_from_config, load_model
+from geoseg.nn.scaling import scale_pixels
+from geoseg.train_config import Optimization, TrainConfig
+
+
+class SegmentationTask(pl.LightningModule):  # type: ignore[misc]
+    """One network, its loss and its scores."""
+
+    def __init__(self, config: TrainConfig, *, start: bool = True) -> None:
+        """Build the network; with `start`, from the weights that the settings name."""
+        super().__init__()
+        self.config = config
+        self.model = (initial_model(config) if start else _build(config)).to(memory_format=torch.channels_last)
+        _keep_depthwise_float32(self.model)
+        self.loss = WeightedLoss({str(k): w for k, w in config.loss.items()}, config.class_weights)
+        self.known = [known_classes(source, config.legend) for source in config.sources]
+        channels = config.legend.channels
+        self.matrices: Any = nn.ModuleList(
+            MulticlassConfusionMatrix(channels, ignore_index=IGNORE, validate_args=False) for _ in config.sources
+        )
+        self.results: dict[str, Any] = {}
+        self._losses: list[list[Tensor]] = [[] for _ in config.sources]
+
+    def forward(self, pixels: Tensor, valid: Tensor) -> Tensor:
+        """(N, C, H, W) pixels as they are in files, (N, H, W) where they count → logits (N, K, H, W)."""
+        scaled = scale_pixels(pixels, valid, self.config.scaling)
+        logits: Tensor = self.model(scaled.contiguous(memory_format=torch.channels_last))
+        return logits
+
+    def training_step(self, batch: Window, _: int) -> Tensor:
+        """The loss of a batch."""
+        logits = self(batch.image, batch.valid)
+        loss: Tensor = self.loss(logits, batch.label, batch.known)
+        self.log("loss", loss, prog_bar=True, on_step=True, on_epoch=False)
+        return loss
+
+    def validation_step(self, batch: Window, _: int) -> None:
+        """Count what was predicted, source by source."""
+        logits = self(batch.image, batch.valid).float()
+        predicted = merged(logits.argmax(1), batch.known)
+        for index in sorted(set(batch.source.tolist())):
+            own = batch.source == index
+            self.matrices[index].update(predicted[own], batch.label[own])
+            self._losses[index].append(self.loss(logits[own], batch.label[own], batch.known[own]).detach())
+
+    def on_validation_epoch_end(self) -> None:
+        """Turn the counts into scores, log them, and start anew."""
+        self.results = {}
+        for source, matrix, known, losses in zip(
+            self.config.sources, self.matrices, self.known, self._losses, strict=True
+        ):
+            counts = matrix.compute()
+            matrix.reset()
+            if float(counts.sum()) == 0:
+                continue
+            loss = round(float(torch.stack(losses).mean()), 4)
+            losses.clear()
+            self.results[source.name] = {"loss": loss} | scores(counts, self.config.legend.category_names, known)
+        self.log("mean_iou", _mean([r["mean_iou"] for r in self.results.values()]), prog_bar=True)
+        self.log("validation_loss", _mean([r["loss"] for r in self.results.values()]), prog_bar=True)
+        self.log_dict(dict(_flat(self.results)))
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """The optimizer and its schedule, a factor by step."""
+        how = self.config.optimization
+        optimizer = _optimizer(self.model, how)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_rate, how=how, steps=self.config.steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def initial_model(config: TrainConfig) -> nn.Module:
+    """The network a training starts from: a model directory, an encoder's weights, or random ones."""
+    if config.model.start_from is not None:
+        _check_start(config, config.model.start_from)
+        return load_model(config.model.start_from).train()
+    model = _build(config)
+    if config.model.encoder_weights is not None:
+        load_encoder(model, config.model.encoder_weights)
+    return model
+
+
+def load_encoder(model: nn.Module, path: Path) -> None:
+    """Fill a `tu-` encoder from a safetensors file under timm's names; the classifier's weights are left out.
+
+    Raises ModelError where the file does not hold every weight of the encoder.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file of encoder weights.")
+    encoder: Any = model.encoder
+    wanted = encoder.state_dict()
+    tensors = {f"model.{name}": tensor for name, tensor in load_file(path).items()}
+    if missing := [name for name in wanted if name not in tensors and not name.endswith("num_batches_tracked")]:
+        raise ModelError(f"{path}: not the weights of this encoder: {len(missing)} are missing, such as {missing[0]}.")
+    encoder.load_state_dict({name: t for name, t in tensors.items() if name in wanted}, strict=False)
+
+
+def _check_start(config: TrainConfig, model_dir: Path) -> None:
+    contract = load_contract(model_dir)
+    for what, theirs, ours in (
+        ("classes", contract.legend.category_names, config.legend.category_names),
+        ("bands", [*contract.bands], [*config.bands]),
+    ):
+        if theirs != ours:
+            raise ModelError(f"{model_dir}: its {what} are {theirs}, but the settings say {ours}; make them the same.")
+
+
+def _build(config: TrainConfig) -> nn.Module:
+    m = config.model
+    if m.start_from is not None:
+        return build_from_config(m.start_from / CONFIG_FILE)
+    settings = {"encoder_name": m.encoder, "in_channels": len(config.bands), "classes": config.legend.channels}
+    return build(m.architecture, settings | m.settings)
+
+
+def _optimizer(model: nn.Module, how: Optimization) -> torch.optim.Optimizer:
+    encoder = [p for name, p in model.named_parameters() if name.startswith("encoder.")]
+    others = [p for name, p in model.named_parameters() if not name.startswith("encoder.")]
+    groups: list[dict[str, Any]] = [
+        {"params": others},
+        {"params": encoder, "lr": how.learning_rate * how.encoder_factor},
+    ]
+    groups = [g for g in groups if g["params"]]
+    if how.optimizer == "sgd":
+        return torch.optim.SGD(groups, how.learning_rate, momentum=0.9, nesterov=True, weight_decay=how.weight_decay)
+    kind = torch.optim.Adam if how.optimizer == "adam" else torch.optim.AdamW
+    return kind(groups, how.learning_rate, weight_decay=how.weight_decay)
+
+
+def _rate(step: int, how: Optimization, steps: int) -> float:
+    """Factor of the learning rate at a step: a linear rise, then as the schedule says."""
+    if step < how.warmup_steps:
+        return (step + 1) / how.warmup_steps
+    done = min(1.0, (step - how.warmup_steps) / max(1, steps - how.warmup_steps))
+    match how.schedule:
+        case "cosine":
+            return 0.5 * (1 + math.cos(math.pi * done))
+        case "poly":
+            return float((1 - done) ** 0.9)
+        case _:
+            return 1.0
+
+
+def _keep_depthwise_float32(model: nn.Module) -> None:
+    """On CPUs the backward pass of a depthwise convolution takes 4–6 times as long in bfloat16 as in float32."""
+    if torch.cuda.is_available():
+        return
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and module.groups > 1:
+            # A partial and no closure: copies of the model then call their own weights.
+            module.forward = partial(_in_float32, module)  # type: ignore[method-assign]
+
+
+def _in_float32(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    with torch.autocast(x.device.type, enabled=False):
+        return type(conv).forward(conv, x.float())
+
+
+def _flat(results: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    for source, result in results.items():
+        yield f"{source}/accuracy", result["accuracy"]
+        for name, values in result["classes"].items():
+            yield f"{source}/{name}", values["iou"]
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

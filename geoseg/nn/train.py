@@ -1,0 +1,179 @@
+"""Training: data to model directory. The routine of it (checkpoints, precision, devices, logs) is Lightning's."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger
+from torch.utils.data import DataLoader
+
+from geoseg.contract import Contract
+from geoseg.contract import Source as SourceRecord
+from geoseg.errors import TrainingError
+from geoseg.files import write_json
+from geoseg.nn.data import GridWindows, RandomWindows, TrainingData, Window, read_data
+from geoseg.nn.data_sources import labelled
+from geoseg.nn.modeldir import save_model
+from geoseg.nn.task import SegmentationTask
+from geoseg.nn.train_report import example_windows, write_card, write_curves, write_examples
+from geoseg.train_config import TrainConfig
+
+_CURVES = "curves"
+LAST = "last.ckpt"
+BEST = "best.ckpt"
+
+
+def train(config: TrainConfig, *, resume: bool = True) -> Path:
+    """Train as `config` says and write the model directory; returns its path.
+
+    The run's folder keeps the last and the best checkpoint, curves as CSV and, at the end, the scores by source. A
+    killed run goes on from its last checkpoint if `resume`.
+
+    Raises TrainingError where the data cannot be trained on, before the first epoch.
+    """
+    # Loader processes are forked: a lock held by a thread of OpenCV's pool would stay locked in them for ever.
+    cv2.setNumThreads(0)
+    data = read_data(config)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    task = SegmentationTask(config)
+    last = config.run_dir / LAST
+    resumed = last if resume and last.is_file() else None
+    _keep_curves(config.run_dir / _CURVES, resumed)
+    trainer = _trainer(config)
+    trainer.fit(task, datamodule=_Windows(data, config), ckpt_path=resumed, weights_only=True)
+    return export(config, config.run_dir / BEST, data)
+
+
+def export(config: TrainConfig, checkpoint: Path, data: TrainingData) -> Path:
+    """Write the model directory of a checkpoint, with its scores on the validation scenes; returns its path."""
+    task = SegmentationTask(config, start=False)
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    task.load_state_dict(state["state_dict"])
+    results = validate(task, data, config)
+    contract = Contract.model_validate(
+        {
+            "name": config.name,
+            "version": config.version,
+            "description": config.description,
+            "bands": config.bands,
+            "dtype": config.dtype,
+            "scaling": config.scaling,
+            "pixel_size_m": config.pixel_size_m,
+            "classes": config.legend,
+            "tile_size": config.tile_size,
+            "licence": config.licence,
+            "sources": tuple(_source_records(data, config)),
+            "metrics": results,
+        }
+    )
+    write_card(save_model(task.model, config.output, contract), config.output, config.limits)
+    _report(task, data, config)
+    return config.output
+
+
+def _report(task: "SegmentationTask", data: TrainingData, config: TrainConfig) -> None:
+    write_json(config.run_dir / "metrics.json", task.results)
+    windows = example_windows(GridWindows(data.validation, config))
+    write_examples(task, windows, config.legend, config.run_dir / "examples.png")
+    if tables := sorted((config.run_dir / _CURVES).glob("*.csv")):
+        write_curves(tables, config.run_dir / "curves.png")
+
+
+def _keep_curves(folder: Path, resumed: Path | None) -> None:
+    """Set the curves of the run that is resumed aside: Lightning's logger would delete them."""
+    if resumed is None:
+        for old in folder.glob("*.csv"):
+            old.unlink()
+    elif (folder / "metrics.csv").is_file():
+        (folder / "metrics.csv").rename(folder / f"before-{len([*folder.glob('*.csv')]):03d}.csv")
+
+
+def validate(task: "SegmentationTask", data: TrainingData, config: TrainConfig) -> dict[str, Any]:
+    """Loss and scores by source on the validation scenes."""
+    trainer = pl.Trainer(
+        accelerator="auto", devices=1, logger=False, enable_checkpointing=False, enable_model_summary=False,
+        enable_progress_bar=False, precision=_precision(config),
+    )  # fmt: skip
+    trainer.validate(task, datamodule=_Windows(data, config), verbose=False)
+    return task.results
+
+
+class _Windows(pl.LightningDataModule):  # type: ignore[misc]
+    """Loaders of windows; a new stretch of the endless sequence each epoch, so that a resumed run sees what it would have."""
+
+    def __init__(self, data: TrainingData, config: TrainConfig) -> None:
+        super().__init__()
+        self._data, self._config = data, config
+
+    def train_dataloader(self) -> DataLoader[Window]:
+        c = self._config
+        count = c.steps_per_epoch * c.batch
+        epoch = self.trainer.current_epoch if self.trainer else 0
+        windows = RandomWindows(self._data.training, c, epoch * count, count)
+        return DataLoader(
+            windows,
+            c.batch,
+            num_workers=c.workers,
+            drop_last=True,
+            worker_init_fn=_one_thread,
+            prefetch_factor=4 if c.workers else None,
+        )
+
+    def val_dataloader(self) -> DataLoader[Window]:
+        windows = GridWindows(self._data.validation, self._config)
+        return DataLoader(
+            windows, self._config.batch, num_workers=min(1, self._config.workers), worker_init_fn=_one_thread
+        )
+
+
+def _trainer(config: TrainConfig) -> pl.Trainer:
+    if config.steps % config.steps_per_epoch:
+        raise TrainingError(f"steps {config.steps} is not a multiple of steps_per_epoch {config.steps_per_epoch}.")
+    return pl.Trainer(
+        default_root_dir=config.run_dir,
+        accelerator="auto",
+        devices=config.devices,
+        precision=_precision(config),
+        max_steps=config.steps,
+        gradient_clip_val=config.optimization.clip_norm or None,
+        num_sanity_val_steps=0,
+        reload_dataloaders_every_n_epochs=1,
+        log_every_n_steps=10,
+        logger=CSVLogger(config.run_dir, name="", version=_CURVES),
+        callbacks=list(_callbacks(config)),
+        enable_model_summary=False,
+    )
+
+
+def _callbacks(config: TrainConfig) -> Iterator[Callback]:
+    yield RichProgressBar()
+    if config.optimization.ema_decay:
+        yield EMAWeightAveraging(decay=config.optimization.ema_decay)
+    folder = config.run_dir
+    yield ModelCheckpoint(folder, "best", monitor="mean_iou", mode="max", enable_version_counter=False)
+    # Not save_last of the one above: that is written only when the best is.
+    yield ModelCheckpoint(folder, "last", save_on_train_epoch_end=False, enable_version_counter=False)
+    if config.patience:
+        yield EarlyStopping("mean_iou", mode="max", patience=config.patience)
+
+
+def _precision(config: TrainConfig) -> Any:
+    return "bf16-mixed" if config.precision == "bf16" else "32-true"
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)
+
+
+def _source_records(data: TrainingData, config: TrainConfig) -> Iterator[SourceRecord]:
+    for source in config.sources:
+        own = [s for s in data.training if s.source == source.name]
+        pixels = sum(int(labelled(s.label).sum()) for s in own)
+        if pixels:
+            yield SourceRecord(name=source.name, licence=source.licence, pixels=pixels)

@@ -1,0 +1,32 @@
+"""Rows of one band of a raster that geoseg wrote itself: classes or confidence."""
+
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from geoseg.raster import env
+
+# isort: split
+import rasterio
+from rasterio.errors import RasterioError
+from rasterio.windows import Window as RasterioWindow
+
+from geoseg.errors import BrokenRaster
+from geoseg.raster.strips import StripRaster
+
+RowSource = Path | StripRaster
+"""A GeoTIFF, or the strips of a scene read as if they were one."""
+
+
+def read_rows(path: RowSource, band: int, row_start: int, row_stop: int) -> NDArray[Any]:
+    """Rows `row_start <= r < row_stop` of a band (1 is the first) as (rows, width); raises BrokenRaster."""
+    if isinstance(path, StripRaster):
+        return path.rows(row_start, row_stop)
+    try:
+        with rasterio.open(path, driver=env.DRIVER) as dataset:
+            window = RasterioWindow(0, row_start, dataset.width, row_stop - row_start)
+            rows: NDArray[Any] = dataset.read(band, window=window)
+    except (RasterioError, OSError) as exc:
+        raise BrokenRaster(f"{path}: rows {row_start}–{row_stop} cannot be read ({exc}).") from exc
+    return rows

@@ -1,0 +1,122 @@
+"""A scene: one GeoTIFF, known by its header. Nothing here reads pixels."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import RasterioError
+
+from geoseg.errors import BrokenRaster, NotARaster, NotGeoreferenced
+from geoseg.raster.blocks import BlockTable
+from geoseg.raster.checks import Limits, Transform, check_file, check_mask_file, check_sizes, georeference
+from geoseg.raster.geotiff import open_geotiff
+
+_SAMPLE_BYTES = 64 * 1024
+_SAMPLES = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """What the header of a GeoTIFF says; pickles in about a kilobyte and holds no open file."""
+
+    path: Path
+    height: int
+    width: int
+    band_count: int
+    """Bands in the file, an alpha band included."""
+    alpha_band: int | None
+    """1-based band that says where the scene is valid."""
+    has_palette: bool
+    """Whether pixels are indices of colours."""
+    dtype: str
+    """numpy name, the same for all bands."""
+    nodata: float | None
+    mask_file: Path | None
+    """External mask beside the scene: `scene.tif.msk`."""
+    has_mask: bool
+    """Whether the file holds an internal mask."""
+    crs_wkt: str
+    """Empty where the scene has no CRS."""
+    transform: Transform
+    block_height: int
+    block_width: int
+    file_bytes: int
+    identity: str
+    """sha256 over size, time of change and samples of the content of file and mask."""
+
+    @property
+    def color_bands(self) -> tuple[int, ...]:
+        """1-based bands without the alpha band."""
+        return tuple(b for b in range(1, self.band_count + 1) if b != self.alpha_band)
+
+
+def inspect(path: Path, limits: Limits | None = None, *, allow_ungeoreferenced: bool = False) -> Scene:
+    """Read the header of a GeoTIFF and refuse, each with one line, what cannot be mapped exactly or safely.
+
+    Raises:
+        NotARaster: not a GeoTIFF, or a VRT or XML that is named like one.
+        BrokenRaster: truncated, or a size beyond the limits.
+        NotGeoreferenced: no CRS or geotransform, or a rotated, sheared, south-up or non-finite one.
+        ContractError: pixels of a type that no model takes.
+    """
+    limits = limits or Limits()
+    check_file(path)
+    try:
+        blocks = BlockTable.read(path)
+        blocks.check_whole()
+        with open_geotiff(path) as src:
+            check_sizes(path, src, blocks, limits)
+            return _scene(path, src, limits, optional=allow_ungeoreferenced)
+    except RasterioError as exc:
+        raise BrokenRaster(f"{path}: GDAL cannot open it as a GeoTIFF ({exc}). Copy it again from its source.") from exc
+    except UnicodeDecodeError as exc:  # rasterio reads the name of the CRS as it opens the file
+        raise NotGeoreferenced(
+            f"{path}: the name of its CRS is not UTF-8 text. Set the CRS anew with gdal_edit.py -a_srs."
+        ) from exc
+    except OSError as exc:
+        raise NotARaster(f"{path}: cannot be read ({exc.strerror}). Check the disk it lies on.") from exc
+
+
+def _scene(path: Path, src: Any, limits: Limits, *, optional: bool) -> Scene:
+    crs, transform = georeference(path, src, optional=optional)
+    colors = src.colorinterp
+    flags = src.mask_flag_enums[0]
+    mask_file = Path(f"{path}.msk")
+    if mask_file.is_file():
+        check_mask_file(mask_file, src.shape, limits)
+    return Scene(
+        path=path,
+        height=src.height,
+        width=src.width,
+        band_count=src.count,
+        alpha_band=colors.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in colors else None,
+        has_palette=ColorInterp.palette in colors,
+        dtype=src.dtypes[0],
+        nodata=src.nodata,
+        mask_file=mask_file if mask_file.is_file() else None,
+        has_mask=MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags,
+        crs_wkt=crs.to_wkt() if crs else "",
+        transform=transform,
+        block_height=src.block_shapes[0][0],
+        block_width=src.block_shapes[0][1],
+        file_bytes=path.stat().st_size,
+        identity=identity(path, mask_file),
+    )
+
+
+def identity(*paths: Path) -> str:
+    """sha256 over size, time of change and samples of the content; names do not count, missing files do nothing."""
+    digest = hashlib.sha256()
+    for path in paths:
+        if not path.is_file():
+            continue
+        with path.open("rb") as file:
+            stat = os.fstat(file.fileno())
+            digest.update(f"{stat.st_size} {stat.st_mtime_ns}".encode())
+            for i in range(_SAMPLES + 1):
+                file.seek(max(0, (stat.st_size - _SAMPLE_BYTES) * i // _SAMPLES))
+                digest.update(file.read(_SAMPLE_BYTES))
+    return digest.hexdigest()

@@ -1,0 +1,76 @@
+"""What a run will need, told before it starts: pixels to forward, memory, disk."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from geoseg.raster.env import CACHE_BYTES
+from geoseg.raster.read import cache_bytes
+from geoseg.run.plan import RunPlan, ScenePlan
+
+_PROCESS_BYTES = 650 * 2**20
+"""A worker with torch, smp, GDAL and a small model, before the first tile."""
+_FORWARD_BYTES_PER_PIXEL = 250
+"""Activations of a U-Net in bfloat16 for one pixel of the tile; measured on resnet18 and EfficientNet-Lite0."""
+_STRIP_BYTES_PER_PIXEL = 1.0
+"""Classes and confidence of a strip, compressed; real maps take about 0.4."""
+_OUTPUT_BYTES_PER_PIXEL = 0.3
+"""Class raster, GeoPackage and project; real maps take about 0.1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """Needs of a run."""
+
+    tiles: int
+    strips: int
+    scene_pixels: int
+    """Pixels still to map."""
+    forwarded_pixels: int
+    """Pixels the network will see."""
+    peak_bytes: int
+    """Memory of one worker process."""
+    disk_bytes: int
+    """Outputs of all scenes and the strips of the largest."""
+
+    @property
+    def forwarded_per_pixel(self) -> float:
+        """Pixels the network sees for each pixel of the scenes."""
+        return self.forwarded_pixels / self.scene_pixels if self.scene_pixels else 0.0
+
+
+def estimate(plan: RunPlan) -> Estimate:
+    """Needs of what is left to do."""
+    pending = plan.pending
+    pixels = [s.pending_pixels for s in pending]
+    work = max(pixels, default=0) * _STRIP_BYTES_PER_PIXEL
+    return Estimate(
+        tiles=sum(len(s.grid) for s in pending),
+        strips=sum(len(s.strips) - len(s.committed) for s in pending),
+        scene_pixels=sum(pixels),
+        forwarded_pixels=sum(_forwarded(s) for s in pending),
+        peak_bytes=max((peak_bytes(s, plan.contract.legend.channels) for s in pending), default=0),
+        disk_bytes=int(work + sum(pixels) * _OUTPUT_BYTES_PER_PIXEL),
+    )
+
+
+def peak_bytes(scene: ScenePlan, channels: int) -> int:
+    """Memory of a worker on this scene: grows with its width and the tile size, not with its height."""
+    grid = scene.grid
+    rows = min(grid.tile_size, grid.height)
+    itemsize = np.dtype(scene.scene.dtype).itemsize
+    scores = channels * rows * grid.width * 4
+    buffers = 2 * (rows + min(scene.scene.block_height, 1024)) * grid.width * (len(scene.bands) * itemsize + 1)
+    forward = _FORWARD_BYTES_PER_PIXEL * min(grid.tile_size, grid.width) * rows
+    tall_blocks = cache_bytes(scene.scene) - CACHE_BYTES
+    return _PROCESS_BYTES + scores + buffers + forward + tall_blocks + 4 * rows * grid.width
+
+
+def _forwarded(scene: ScenePlan) -> int:
+    """Pixels of the tile rows of the strips that are left, those that strips share apart."""
+    grid = scene.grid
+    across = sum(c.padded for c in grid.cols)
+    down = sum(
+        grid.rows[i].padded for s in scene.strips if s.index not in scene.committed for i in range(s.first, s.stop)
+    )
+    return across * down

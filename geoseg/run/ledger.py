@@ -1,0 +1,106 @@
+"""What is committed of a scene: strip records and the scene record in its work folder, each written whole or not at all.
+
+OUT/.geoseg/NAME/scene.json               last: the scene is finished (or partial), with the digests of its outputs
+OUT/.geoseg/NAME/strips/00000-00004.tif   classes and confidence of tile rows 0–3
+OUT/.geoseg/NAME/strips/00000-00004.json  its record; a strip is committed when this is there
+"""
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from geoseg.files import read_json, sha256_file, write_json
+from geoseg.grid.tiling import Strip
+
+SCENE_RECORD = "scene.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StripRecord:
+    """A committed strip; less than a kilobyte."""
+
+    fingerprint: str
+    first: int
+    """First tile row."""
+    stop: int
+    """Tile row after the last."""
+    sha256: str
+    """Of the strip file."""
+    bytes: int
+    counts: dict[str, int]
+    """Class id → pixels; ids that do not occur are left out."""
+    seconds: dict[str, float]
+    """Wall time: `all` of it, and the shares of `prepare` and `forward` in it."""
+    host: str
+    """Machine and process."""
+
+
+def strip_path(work: Path, strip: Strip) -> Path:
+    """The strip file."""
+    return work / "strips" / f"{strip.first:05d}-{strip.stop:05d}.tif"
+
+
+def commit_strip(work: Path, strip: Strip, record: StripRecord) -> None:
+    """Write the record of a strip whose file is already there."""
+    write_json(strip_path(work, strip).with_suffix(".json"), asdict(record))
+
+
+def committed(work: Path, fingerprint: str, strips: Iterable[Strip]) -> frozenset[int]:
+    """Indices of the strips whose file is there and is the one its record describes."""
+    return frozenset(s.index for s in strips if _is_committed(work, fingerprint, s))
+
+
+def _is_committed(work: Path, fingerprint: str, strip: Strip) -> bool:
+    path = strip_path(work, strip)
+    record = read_json(path.with_suffix(".json"))
+    if record is None or record.get("fingerprint") != fingerprint or not path.is_file():
+        return False
+    return bool(path.stat().st_size == record["bytes"] and sha256_file(path) == record["sha256"])
+
+
+def strip_rows(work: Path, fingerprint: str) -> int | None:
+    """Tile rows per strip of an unfinished run with this fingerprint, or None."""
+    record = read_json(work / "cut.json")
+    return int(record["strip_rows"]) if record and record.get("fingerprint") == fingerprint else None
+
+
+def begin(work: Path, fingerprint: str, strips: tuple[Strip, ...], keep: frozenset[int]) -> None:
+    """Prepare the work folder: remember the cut, and remove whatever is not one of the strips to keep."""
+    (work / SCENE_RECORD).unlink(missing_ok=True)
+    wanted = {strip_path(work, s).stem for s in strips if s.index in keep}
+    folder = work / "strips"
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if path.stem not in wanted:
+            path.unlink()
+    shutil.rmtree(work / "vector", ignore_errors=True)
+    write_json(work / "cut.json", {"fingerprint": fingerprint, "strip_rows": max(s.stop - s.first for s in strips)})
+
+
+def finish(work: Path, record: dict[str, Any]) -> None:
+    """Write the scene record, then remove the work that is no longer needed; a partial scene keeps its strips."""
+    write_json(work / SCENE_RECORD, record)
+    shutil.rmtree(work / "vector", ignore_errors=True)
+    if record["status"] == "done":
+        shutil.rmtree(work / "strips", ignore_errors=True)
+        (work / "cut.json").unlink(missing_ok=True)
+
+
+def is_done(work: Path, fingerprint: str, outputs: tuple[Path, ...]) -> bool:
+    """Whether the scene was finished with this fingerprint and its outputs are still there.
+
+    Rasters must have the size they were left with. GeoPackage and project need only be there: QGIS changes them when
+    it opens them, and so do people who correct a map; their work is not thrown away.
+    """
+    record = read_json(work / SCENE_RECORD)
+    if record is None or record.get("status") != "done" or record.get("fingerprint") != fingerprint:
+        return False
+    return all(_is_kept(path, record["bytes"].get(path.name)) for path in outputs)
+
+
+def _is_kept(path: Path, size: int | None) -> bool:
+    if size is None or not path.is_file():
+        return False
+    return path.suffix != ".tif" or path.stat().st_size == size

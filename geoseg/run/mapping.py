@@ -1,0 +1,119 @@
+"""The main job as one call: plan, lock, run, report."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from geoseg.config import RunSettings
+from geoseg.errors import ConfigError, GeosegError, OutputError
+from geoseg.run.driver import SceneResult, execute
+from geoseg.run.estimate import estimate
+from geoseg.run.executors import SerialExecutor, local_workers, open_executor
+from geoseg.run.lock import locked
+from geoseg.run.manifest import versions, write_manifest
+from geoseg.run.plan import RunPlan, plan_run
+from geoseg.run.report import Reporter, open_reporter
+
+EXIT_DONE = 0
+EXIT_SOME_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What became of a run."""
+
+    plan: RunPlan
+    results: tuple[SceneResult, ...]
+    """Of all scenes, the refused ones included."""
+    exit_code: int
+
+
+def map_scenes(settings: RunSettings) -> RunResult:
+    """Map all scenes that `settings` name into its output folder.
+
+    Raises ConfigError, ModelError or OutputError where the run as a whole cannot go on, KeyboardInterrupt where it was
+    interrupted (by SIGTERM too): what is committed stays, and the same call goes on from there.
+    """
+    with open_reporter(settings) as report, _terminable():
+        plan = plan_run(settings, local_workers(settings), lambda path: report.event("look", {"path": str(path)}))
+        if not plan.scenes and not plan.refusals:
+            raise ConfigError("no scene to map: the inputs hold only outputs of geoseg.")
+        report.planned(plan, estimate(plan))
+        if settings.dry_run:
+            return RunResult(plan, (), EXIT_SOME_FAILED if plan.refusals else EXIT_DONE)
+        with locked(plan.output):
+            return _run(plan, report)
+
+
+def _run(plan: RunPlan, report: Reporter) -> RunResult:
+    started = time.perf_counter()
+    run: dict[str, Any] = {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "status": "interrupted",
+    }
+    observe = _recording(run, report.event)
+    results = _refused(plan)
+    exit_code = EXIT_INTERRUPTED
+    try:
+        results += _execute(plan, observe)
+        exit_code = EXIT_DONE if all(r.ok for r in results) else EXIT_SOME_FAILED
+        run["status"] = "over"
+    except GeosegError as exc:
+        exit_code = EXIT_SOME_FAILED if isinstance(exc, OutputError) else EXIT_USAGE
+        run["status"] = f"failed: {exc}"
+        raise
+    finally:
+        run["seconds"] = round(time.perf_counter() - started, 3)
+        write_manifest(plan, results, run, exit_code)
+    report.summary(plan, results, run)
+    return RunResult(plan, tuple(results), exit_code)
+
+
+def _execute(plan: RunPlan, observe: Callable[[str, dict[str, Any]], None]) -> list[SceneResult]:
+    if not plan.pending:
+        return execute(plan, SerialExecutor(), observe)  # nothing is left to do: no cluster is started
+    with open_executor(plan.settings) as executor:
+        return execute(plan, executor, observe)
+
+
+def _refused(plan: RunPlan) -> list[SceneResult]:
+    return [SceneResult(name=r.path.stem, path=str(r.path), status="refused", reason=r.reason) for r in plan.refusals]
+
+
+def _recording(
+    run: dict[str, Any], event: Callable[[str, dict[str, Any]], None]
+) -> Callable[[str, dict[str, Any]], None]:
+    """Events pass through; what the run is made with goes into the manifest too."""
+
+    def observe(name: str, values: dict[str, Any]) -> None:
+        if name == "runtime":
+            run["device"], run["precision"] = values["device"], values["precision"]
+            run["versions"] = {**run["versions"], **values["versions"]}
+        event(name, values)
+
+    return observe
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM, as schedulers send it, stops a run as Ctrl-C does."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not in the main thread: whoever started the thread handles signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

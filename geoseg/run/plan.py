@@ -1,0 +1,296 @@
+"""What a run will do, as plain data: scenes, grids, strips, outputs, fingerprints. Imports neither torch nor dask."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from affine import Affine
+
+from geoseg.config import RunSettings
+from geoseg.contract import Contract, load_contract
+from geoseg.errors import ConfigError, ContractError, OutputError, SceneError
+from geoseg.files import sha256_json
+from geoseg.grid.tiling import Grid, Strip
+from geoseg.raster.checks import Limits, Transform
+from geoseg.raster.scene import Scene, inspect
+from geoseg.run import ledger
+from geoseg.run.find import OWN_FOLDER, find_files, name_scenes, real
+from geoseg.vector.measure import ground_pixel_size_m
+
+NUMERICS = 1
+"""Raised when the same input, model and settings give other pixels or features than before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Where the outputs of a scene go."""
+
+    geopackage: Path
+    project: Path
+    """QGIS project."""
+    classes: Path
+    confidence: Path | None
+    """Only where it is to be kept."""
+
+    @property
+    def all(self) -> tuple[Path, ...]:
+        """Every file."""
+        several = (self.geopackage, self.project, self.classes, self.confidence)
+        return tuple(p for p in several if p is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScenePlan:
+    """One scene of a run."""
+
+    name: str
+    """Unique in the run; the outputs are called after it."""
+    scene: Scene
+    bands: tuple[int, ...]
+    """1-based bands in the order of the model's."""
+    crs_wkt: str
+    """Of the outputs; empty where the scene is not georeferenced."""
+    transform: Transform
+    """Of the outputs."""
+    pixel_size_m: float
+    """On the ground at the centre."""
+    grid: Grid
+    strips: tuple[Strip, ...]
+    fingerprint: str
+    """sha256 of what the input, the model and the settings are."""
+    work: Path
+    """Folder of its strips and its record."""
+    outputs: Outputs
+    warnings: tuple[str, ...]
+    done: bool
+    """Whether the outputs are there and up to date."""
+    committed: frozenset[int]
+    """Indices of the strips that an earlier run finished."""
+
+    @property
+    def pending_pixels(self) -> int:
+        """Pixels that still have to be mapped."""
+        rows = sum(s.row_stop - s.row_start for s in self.strips if s.index not in self.committed)
+        return 0 if self.done else rows * self.scene.width
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A scene that cannot be mapped."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan:
+    """All that a run will do."""
+
+    settings: RunSettings
+    contract: Contract
+    output: Path
+    scenes: tuple[ScenePlan, ...]
+    refusals: tuple[Refusal, ...]
+
+    @property
+    def pending(self) -> tuple[ScenePlan, ...]:
+        """Scenes with something left to do."""
+        return tuple(s for s in self.scenes if not s.done)
+
+
+def plan_run(settings: RunSettings, workers: int, on_scene: Callable[[Path], None] = lambda _: None) -> RunPlan:
+    """Look at every scene, refuse what cannot be mapped, and lay out the rest.
+
+    Args:
+        settings: of the run; `output` must be set.
+        workers: processes that will share the strips, 0 or 1 for one.
+        on_scene: called for every file before it is looked at.
+
+    Raises ConfigError or ModelError where the run as a whole cannot start.
+    """
+    if settings.output is None:
+        raise ConfigError("no output folder: name one with -o OUT.")
+    output = real(settings.output)
+    if output.exists() and not output.is_dir():
+        raise ConfigError(f"{settings.output}: the output must be a folder, but this is a file.")
+    contract = load_contract(settings.model_dir)
+    if settings.value_range is not None:
+        contract = contract.stretched(*settings.value_range)
+    files = find_files(settings.inputs)
+    names = name_scenes(files)
+    layout = _Layout(settings, contract, output, workers, frozenset(real(p) for p in files))
+    scenes: list[ScenePlan] = []
+    refusals: list[Refusal] = []
+    for path in files:
+        on_scene(path)
+        try:
+            scenes.append(layout.scene(path, names[path]))
+        except (SceneError, OutputError) as exc:
+            refusals.append(Refusal(path, _one_line(str(exc))))
+    return RunPlan(settings=settings, contract=contract, output=output, scenes=tuple(scenes), refusals=tuple(refusals))
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Lays out one scene after the other."""
+
+    settings: RunSettings
+    contract: Contract
+    output: Path
+    workers: int
+    inputs: frozenset[Path]
+
+    def scene(self, path: Path, name: str) -> ScenePlan:
+        settings = self.settings
+        scene = inspect(
+            path, Limits(**settings.limits.model_dump()), allow_ungeoreferenced=settings.allow_ungeoreferenced
+        )
+        bands = choose_bands(scene, settings, self.contract)
+        native = self.contract.pixel_size_m.native
+        crs_wkt, transform = scene.crs_wkt, scene.transform
+        warnings: list[str] = []
+        if not crs_wkt:
+            transform = (native, 0.0, 0.0, 0.0, -native, 0.0)
+            warnings.append(f"not georeferenced: taken as pixels of {native} m, in a plane of its own")
+        pixel_size = _pixel_size_m(scene, crs_wkt, transform)
+        warnings += self._check_pixel_size(path, pixel_size)
+        grid = Grid(scene.height, scene.width, settings.tile_size, settings.overlap)
+        outputs = self._outputs(path, name)
+        work = self.output / OWN_FOLDER / name
+        fingerprint = self._fingerprint(scene, bands, name)
+        strips = self._strips(grid, work, fingerprint)
+        fresh = settings.overwrite
+        return ScenePlan(
+            name=name,
+            scene=scene,
+            bands=bands,
+            crs_wkt=crs_wkt,
+            transform=transform,
+            pixel_size_m=pixel_size,
+            grid=grid,
+            strips=strips,
+            fingerprint=fingerprint,
+            work=work,
+            outputs=outputs,
+            warnings=tuple(warnings),
+            done=not fresh and ledger.is_done(work, fingerprint, outputs.all),
+            committed=frozenset() if fresh else ledger.committed(work, fingerprint, strips),
+        )
+
+    def _check_pixel_size(self, path: Path, pixel_size: float) -> list[str]:
+        size = self.contract.pixel_size_m
+        if self.contract.tolerates(pixel_size):
+            return []
+        got = f"pixels of {pixel_size:.3g} m on the ground" if np.isfinite(pixel_size) else "pixels of unknown size"
+        text = f"{got}, but model '{self.contract.name}' is for {size.min:g}–{size.max:g} m"
+        if self.settings.any_pixel_size:
+            return [text + "; mapped as it is"]
+        raise ContractError(
+            f"{path}: {text}. Resample it to {size.native:g} m, or map it as it is with --any-pixel-size."
+        )
+
+    def _outputs(self, path: Path, name: str) -> Outputs:
+        out = self.output
+        confidence = out / f"{name}_confidence.tif" if self.settings.keep_confidence else None
+        outputs = Outputs(out / f"{name}.gpkg", out / f"{name}.qgz", out / f"{name}_classes.tif", confidence)
+        for target in outputs.all:
+            resolved = real(target)
+            if resolved in self.inputs:
+                raise OutputError(
+                    f"{path}: its output {target} would overwrite an input. Choose another output folder."
+                )
+            if resolved.parent != out:
+                raise OutputError(f"{path}: its output {target} is a link that leads out of {out}. Remove the link.")
+            if target.is_dir():
+                raise OutputError(f"{path}: its output {target} is a folder. Move it away.")
+        return outputs
+
+    def _fingerprint(self, scene: Scene, bands: tuple[int, ...], name: str) -> str:
+        settings = self.settings
+        return sha256_json(
+            {
+                "numerics": NUMERICS,
+                "scene": scene.identity,
+                "name": name,
+                "crs": scene.crs_wkt,
+                "transform": scene.transform,
+                "bands": bands,
+                "weights": self.contract.weights_sha256,
+                "contract": self.contract.model_dump(mode="json", by_alias=True, exclude={"metrics", "description"}),
+                "tile_size": settings.tile_size,
+                "overlap": settings.overlap,
+                "precision": settings.precision,
+                "vector": settings.vector.model_dump(mode="json"),
+            }
+        )
+
+    def _strips(self, grid: Grid, work: Path, fingerprint: str) -> tuple[Strip, ...]:
+        """The cut of an unfinished run goes on, so that its strips count; otherwise one by size and workers."""
+        rows = self.settings.strip_rows
+        if rows is None and not self.settings.overwrite:
+            rows = ledger.strip_rows(work, fingerprint)
+        return grid.strips(rows or auto_strip_rows(len(grid.rows), self.workers))
+
+
+def auto_strip_rows(tile_rows: int, workers: int) -> int:
+    """Tile rows in a strip.
+
+    One worker passes its accumulator from strip to strip, so short strips cost nothing and commit often. Several
+    workers compute the row that two strips share twice: strips are as tall as keeps everyone busy, up to 8 rows.
+    """
+    if workers <= 1:
+        return 4
+    return max(4, min(8, -(-tile_rows // workers)))
+
+
+def choose_bands(scene: Scene, settings: RunSettings, contract: Contract) -> tuple[int, ...]:
+    """The bands the model gets; raises ContractError where they do not fit it."""
+    needed = f"model '{contract.name}' takes {len(contract.bands)} ({', '.join(contract.bands)}; {contract.dtype})"
+    got = f"{scene.path}: {scene.band_count} band{'s' if scene.band_count > 1 else ''} ({scene.dtype})"
+    if scene.has_palette:
+        raise ContractError(
+            f"{got} of indices into a palette, but {needed}. Expand its colours with gdal_translate -expand rgb."
+        )
+    bands = settings.bands or scene.color_bands
+    if settings.bands and max(bands) > scene.band_count:
+        has = "band 1" if scene.band_count == 1 else f"bands 1–{scene.band_count}"
+        raise ContractError(f"{got}, but band {max(bands)} was asked for. Name only {has} with --bands.")
+    if len(bands) != len(contract.bands):
+        if settings.bands:
+            raise ContractError(f"{got}: --bands names {len(bands)}, but {needed}. Name {len(contract.bands)}.")
+        raise ContractError(f"{got}, but {needed}. {_advice(scene, len(contract.bands))}, or choose another model.")
+    if scene.dtype != contract.dtype and settings.value_range is None:
+        raise ContractError(
+            f"{got}, but {needed}. Stretch its values with --value-range LOW,HIGH, or choose another model."
+        )
+    return bands
+
+
+def _advice(scene: Scene, needed: int) -> str:
+    if scene.band_count >= needed:
+        return f"Name them with --bands {','.join(str(b) for b in range(1, needed + 1))}"
+    return f"Give imagery of {needed} bands, repeat one (--bands {','.join(['1'] * needed)})"
+
+
+def _one_line(text: str) -> str:
+    """Control characters, which a name can hold, are spelled out: a refusal is one line, and no order to a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _pixel_size_m(scene: Scene, crs_wkt: str, transform: Transform) -> float:
+    if not crs_wkt:
+        return transform[0]
+    height, width = ground_pixel_size_m(Affine(*transform), crs_wkt, (scene.height, scene.width))
+    return float(np.sqrt(height * width))
+
+
+Status = Literal["new", "resumed", "done"]
+
+
+def status(plan: ScenePlan) -> Status:
+    """What is left of a scene: everything, a part, nothing."""
+    if plan.done:
+        return "done"
+    return "resumed" if plan.committed else "new"

@@ -1,0 +1,276 @@
+"""The tasks of a run: what a worker does, in any process, any number of times, with the same result.
+
+Each takes plain data, leaves its pixels or features in a file by an atomic rename, and returns a small record. What
+only some workers need is imported by the task that needs it: torch and smp take 500 MB, the vector side 100 MB.
+"""
+
+import os
+import socket
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from affine import Affine
+
+from geoseg.config import RunSettings
+from geoseg.contract import Contract
+from geoseg.files import atomic, sha256_file
+from geoseg.grid.tiling import Strip
+from geoseg.raster.palette import category_names_aux_xml, palette
+from geoseg.raster.strips import CLASSES_BAND, CONFIDENCE_BAND, StripFile, StripRaster, write_strip
+from geoseg.raster.write import RasterSpec, write_cog
+from geoseg.run import ledger
+from geoseg.run.ledger import StripRecord
+from geoseg.run.plan import ScenePlan
+from geoseg.vector.job import VectorJob
+from geoseg.vector.metadata import GeoPackageMeta
+from geoseg.vector.styles import class_raster_qml
+
+Lane = Literal["network", "cpu"]
+"""Where a task belongs: on a worker that runs the network, or on any."""
+
+
+class Task(Protocol):
+    """One unit of work."""
+
+    @property
+    def key(self) -> str:
+        """Unique in the run, readable."""
+
+    @property
+    def lane(self) -> Lane:
+        """Where it belongs."""
+
+    def run(self) -> Any:
+        """Do it, here and now; returns a small record."""
+
+
+def run_task(task: Task) -> Any:
+    """What Dask calls; importable, so that only its name travels."""
+    return task.run()
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What a process runs networks with."""
+
+    device: str
+    precision: str
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeTask:
+    """Find out device and precision, and load what takes seconds to load."""
+
+    settings: RunSettings
+    contract: Contract
+    lane: Lane = "network"
+    key: str = "probe"
+
+    def run(self) -> Runtime:
+        """Device and precision here; raises ConfigError or ModelError before any scene is touched."""
+        import segmentation_models_pytorch
+        import torch
+
+        from geoseg.nn.session import ModelSpec, forward_of, resolve
+
+        device, precision = resolve(self.settings.device, self.settings.precision)
+        forward_of(
+            ModelSpec(
+                directory=self.settings.model_dir,
+                contract=self.contract,
+                device=device,
+                precision=precision,
+                threads=self.settings.threads,
+            )
+        )
+        # Plain strings: torch.__version__ is of a class of torch, and would make the driver import it.
+        names = {"torch": torch, "segmentation_models_pytorch": segmentation_models_pytorch}
+        versions = {name: str(module.__version__) for name, module in names.items()}
+        return Runtime(device, precision, versions)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentTask:
+    """Map one strip and commit it."""
+
+    plan: ScenePlan
+    strip: Strip
+    settings: RunSettings
+    contract: Contract
+    runtime: Runtime
+    lane: Lane = "network"
+
+    @property
+    def key(self) -> str:
+        """Scene and tile rows."""
+        return f"segment-{self.plan.name}-{self.strip.first:05d}-{self.strip.stop:05d}"
+
+    def run(self) -> StripRecord:
+        """Forward, blend, decide, write, commit."""
+        from geoseg.nn.session import ModelSpec, segment, take_seconds
+
+        plan, strip = self.plan, self.strip
+        spec = ModelSpec(
+            directory=self.settings.model_dir,
+            contract=self.contract,
+            device=self.runtime.device,
+            precision=self.runtime.precision,  # type: ignore[arg-type]
+            threads=self.settings.threads,
+        )
+        started = time.perf_counter()
+        rows = segment(spec, plan.scene, plan.bands, plan.grid, strip, plan.fingerprint)
+        path = ledger.strip_path(plan.work, strip)
+        counts = write_strip(path, strip.row_stop - strip.row_start, plan.scene.width, rows)
+        record = StripRecord(
+            fingerprint=plan.fingerprint,
+            first=strip.first,
+            stop=strip.stop,
+            sha256=sha256_file(path),
+            bytes=path.stat().st_size,
+            counts={str(i): n for i, n in enumerate(counts) if n},
+            seconds={**take_seconds(), "all": round(time.perf_counter() - started, 3)},
+            host=f"{socket.gethostname()}:{os.getpid()}",
+        )
+        ledger.commit_strip(plan.work, strip, record)
+        return record
+
+
+def strip_files(plan: ScenePlan, failed: frozenset[int]) -> tuple[StripFile, ...]:
+    """The strips of a scene as one raster; those that failed are nodata."""
+    return tuple(
+        StripFile(s.row_start, s.row_stop, None if s.index in failed else ledger.strip_path(plan.work, s))
+        for s in plan.strips
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RasterTask:
+    """Write the class raster, or the confidence, of a whole scene."""
+
+    plan: ScenePlan
+    contract: Contract
+    failed: frozenset[int]
+    band: int
+    lane: Lane = "cpu"
+
+    @property
+    def key(self) -> str:
+        """Scene and band."""
+        return f"raster-{self.plan.name}-{self.band}"
+
+    def run(self) -> str:
+        """Assemble the strips into a COG; returns its sha256."""
+        plan, legend = self.plan, self.contract.legend
+        is_classes = self.band == CLASSES_BAND
+        target = plan.outputs.classes if is_classes else plan.outputs.confidence
+        if target is None:
+            return ""
+        source = StripRaster(strip_files(plan, self.failed), plan.scene.width, self.band)
+        spec = RasterSpec(
+            height=plan.scene.height,
+            width=plan.scene.width,
+            crs_wkt=plan.crs_wkt,
+            transform=plan.transform,
+            palette=palette(legend) if is_classes else None,
+            tags={"CLASSES": ",".join(legend.category_names)} if is_classes else {"UNIT": "percent"},
+            resampling="mode" if is_classes else "average",
+        )
+        if is_classes:
+            _write_text(target.with_name(f"{target.name}.aux.xml"), category_names_aux_xml(legend))
+            _write_text(target.with_suffix(".qml"), class_raster_qml(legend))
+        write_cog(target, source, spec)
+        return sha256_file(target)
+
+
+def _write_text(target: Path, text: str) -> None:
+    with atomic(target) as tmp:
+        tmp.write_text(text, encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class VectorTask:
+    """Turn one row of blocks of the class raster into polygons and skeletons."""
+
+    scene: str
+    job: VectorJob
+    index: int
+    lane: Lane = "cpu"
+
+    @property
+    def key(self) -> str:
+        """Scene and row of blocks."""
+        return f"vectorize-{self.scene}-{self.index:05d}"
+
+    def run(self) -> Path:
+        """Write the part; returns its path."""
+        from geoseg.vector.vectorize import vectorize_block_row
+
+        return vectorize_block_row(self.job, self.index)
+
+
+@dataclass(frozen=True, slots=True)
+class PublishTask:
+    """Join the parts of a scene and write the GeoPackage and the project."""
+
+    plan: ScenePlan
+    job: VectorJob
+    parts: tuple[Path, ...]
+    provenance: dict[str, Any]
+    """Goes into the GeoPackage; holds no times, so that the same map is the same file."""
+    lane: Lane = "cpu"
+
+    @property
+    def key(self) -> str:
+        """Scene."""
+        return f"publish-{self.plan.name}"
+
+    def run(self) -> dict[str, int]:
+        """Layer → features."""
+        from geoseg.vector.geopackage import write_geopackage
+        from geoseg.vector.project import write_project
+        from geoseg.vector.schema import layers_of
+        from geoseg.vector.vectorize import assemble
+
+        plan = self.plan
+        layers = layers_of(self.job.legend)
+        features = assemble(self.job, list(self.parts))
+        meta = self._meta()
+        counts = write_geopackage(
+            plan.outputs.geopackage, [(layer, features.get(layer.name, ())) for layer in layers], meta=meta
+        )
+        write_project(plan.outputs.project, layers, meta=meta, geopackage=plan.outputs.geopackage.name)
+        return counts
+
+    def _meta(self) -> GeoPackageMeta:
+        plan = self.plan
+        a, _, west, _, e, north = plan.transform
+        extent = (west, north + e * plan.scene.height, west + a * plan.scene.width, north)
+        folder = plan.outputs.geopackage.parent
+        return GeoPackageMeta(
+            crs_wkt=plan.crs_wkt or None,
+            scene=plan.name,
+            abstract=f"Mapped by geoseg with model '{self.provenance['model']}' from {plan.scene.path.name}.",
+            manifest=self.provenance,
+            extent=extent,
+            class_raster=plan.outputs.classes.name,
+            imagery=Path(os.path.relpath(plan.scene.path.resolve(), folder)).as_posix() if plan.crs_wkt else None,
+        )
+
+
+def vector_job(plan: ScenePlan, settings: RunSettings, contract: Contract, failed: frozenset[int]) -> VectorJob:
+    """What is vectorized of a scene: its strips, read as one raster."""
+    strips = strip_files(plan, failed)
+    return VectorJob(
+        classes=StripRaster(strips, plan.scene.width, CLASSES_BAND),
+        confidence=StripRaster(strips, plan.scene.width, CONFIDENCE_BAND),
+        transform=Affine(*plan.transform),
+        crs=plan.crs_wkt,
+        shape=(plan.scene.height, plan.scene.width),
+        legend=contract.legend,
+        settings=settings.vector,
+        scene=plan.name,
+        work=plan.work / "vector",
+    )

@@ -1,0 +1,297 @@
+"""The settings of a training, one YAML file. Plain data: imports no torch.
+
+Paths are relative to the YAML file's folder. Every key is described where it is defined here and in `configs/train`.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from geoseg.contract import DType, LegendField, PixelSize, Scaling
+from geoseg.legend import DEFAULT_LEGEND, Legend
+from geoseg.yaml_file import read_yaml, validate
+
+LossName = Literal["cross_entropy", "focal", "dice", "lovasz"]
+Color = Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")]
+Ground = tuple[float, float, float, float]
+"""West, south, east, north in degrees (EPSG:4326)."""
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class ModelSettings(_Settings):
+    """The network to train, and what it starts from."""
+
+    architecture: str = "Unet"
+    """Any of smp's architectures, or FCN or SegNet."""
+    encoder: str = "tu-tf_efficientnet_lite0"
+    """Any encoder that smp knows; `tu-` and a timm name for timm's."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Further arguments of the architecture."""
+    encoder_weights: Path | None = None
+    """Safetensors of the encoder under timm names; None starts from random weights."""
+    start_from: Path | None = None
+    """A model directory to go on from: its network, whatever is said above, and its weights. Classes and bands must agree."""
+
+
+class _Source(_Settings):
+    name: str
+    licence: str = "unknown"
+    root: Path
+    """Folder that the patterns below are relative to."""
+    weight: float = Field(default=1.0, gt=0)
+    """Share of the training windows, relative to the other sources."""
+    labelled: tuple[str, ...] | None = None
+    """Classes that are labelled; elsewhere only "none of these" is known. None: all of them."""
+    pixel_size_m: float | None = Field(default=None, gt=0)
+    """Pixel size of images that do not tell it (no CRS)."""
+    draw_m: tuple[float, float] | None = None
+    """Pixel sizes to draw training windows at; None: the model's tolerated range."""
+    ignore_larger_m2: dict[str, float] = Field(default_factory=dict)
+    """Class → area over which a connected part of it is ignored in training: where annotators outlined whole blocks."""
+    group: str = ""
+    """Regular expression with one group, searched in the image's path: names what must stay on one side of the split."""
+    validation_groups: tuple[str, ...] = ()
+    """Groups held out for validation."""
+    same_ground: tuple[tuple[str, ...], ...] = ()
+    """Groups that show the same ground; splitting them is an error."""
+    validation_ground: Ground | None = None
+    """Ground held out for validation: west, south, east, north in degrees."""
+
+    @field_validator("group")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        if pattern and re.compile(pattern).groups != 1:
+            raise ValueError(f"'{pattern}' has {re.compile(pattern).groups} groups, but must have one")
+        return pattern
+
+
+class RasterSource(_Source):
+    """GeoTIFF images with label rasters."""
+
+    form: Literal["rasters"]
+    images: str
+    """Pattern under `root`: `images/*.tif`."""
+    labels: str
+    """Label raster of an image, relative to the image's folder: `../masks/{stem}.tif`.
+
+    `{stem}` is the image's name without its ending, `{part}` what the last `*` of `images` stands for in it.
+    """
+    values: dict[str, tuple[int, ...]]
+    """Class → values in the label raster; `background` may be named too."""
+    ignore: tuple[int, ...] = ()
+    """Values that say nothing."""
+    mosaic: bool = False
+    """Join images on one pixel grid into one scene before windows are drawn."""
+
+
+class VectorSource(_Source):
+    """GeoTIFF images with polygons or lines, such as a corrected GeoPackage of a map."""
+
+    form: Literal["vectors"]
+    images: str
+    labels: str
+    """GeoPackage or GeoJSON of an image, relative to the image's folder: `{stem}.gpkg`."""
+    layers: dict[str, str] = Field(default_factory=dict)
+    """Class → layer; empty where one layer has a class field."""
+    class_field: str | None = None
+    """Field with the class; needs `values`."""
+    values: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Class → values of `class_field`."""
+    line_width_m: float = Field(default=6.0, gt=0)
+    """Width that lines are painted with."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if bool(self.layers) == bool(self.class_field):
+            raise ValueError("give either `layers` or `class_field` with `values`")
+        return self
+
+
+class VocSource(_Source):
+    """A Pascal VOC folder: JPEGImages, SegmentationClass, ImageSets/Segmentation/{train,val}.txt."""
+
+    form: Literal["voc"]
+    values: dict[str, tuple[int, ...]]
+    """Class → indices in the palette PNGs; 255 is ignored."""
+
+
+class CityscapesSource(_Source):
+    """A Cityscapes folder: leftImg8bit and gtFine, each with train and val."""
+
+    form: Literal["cityscapes"]
+    values: dict[str, tuple[int, ...]]
+    """Class → values in `*_gtFine_labelIds.png`."""
+
+
+class ColorSource(_Source):
+    """Images with masks of colours."""
+
+    form: Literal["colors"]
+    images: str
+    labels: str
+    """Mask of an image, relative to the image's folder: `../masks/{stem}.png`."""
+    colors: dict[Color, str]
+    """Colour → class or `background`."""
+    ignore: tuple[Color, ...] = ()
+    """Colours that say nothing."""
+
+
+class TownSource(_Source):
+    """Rendered towns: written under `root` when absent, then read from there."""
+
+    form: Literal["town"]
+    size_px: int = Field(default=1024, ge=256)
+    """Side of each scene; its pixel size is drawn from 0.3–1 m."""
+    scenes: int = Field(default=64, ge=1)
+    """Training scenes."""
+    validation_scenes: int = Field(default=8, ge=1)
+    """Scenes of unseen seeds."""
+    palettes: tuple[str, ...]
+    """Palettes of the training scenes, in turn."""
+    validation_palettes: tuple[str, ...] = ()
+    """Palettes of the validation scenes; empty: the same."""
+
+
+Source = Annotated[
+    RasterSource | VectorSource | VocSource | CityscapesSource | ColorSource | TownSource, Field(discriminator="form")
+]
+
+
+class Augment(_Settings):
+    """Random changes to training windows, each with its probability or strength; 0 switches it off."""
+
+    flip: bool = True
+    """Flips and rotations by 90°."""
+    color: float = Field(default=0.4, ge=0, le=1)
+    """Strength of brightness, contrast and saturation changes; a quarter of it for the hue."""
+    channel_gain: float = Field(default=0.15, ge=0, le=1)
+    """Strength of one gain for each band: the colour casts of other sensors and hazes."""
+    gray: float = Field(default=0.05, ge=0, le=1)
+    """Probability of losing most of the colour."""
+    blur: float = Field(default=0.2, ge=0, le=1)
+    noise: float = Field(default=0.2, ge=0, le=1)
+    jpeg: float = Field(default=0.3, ge=0, le=1)
+    """Probability of compressing (quality 30–95)."""
+    shadow: float = Field(default=0.2, ge=0, le=1)
+    """Probability of a cast shadow: a soft dark polygon."""
+
+
+class Optimization(_Settings):
+    """How the weights are changed."""
+
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Peak of the schedule."""
+    encoder_factor: float = Field(default=1.0, ge=0, le=1)
+    """Learning rate of the encoder relative to the rest."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    schedule: Literal["constant", "cosine", "poly"] = "cosine"
+    warmup_steps: int = Field(default=100, ge=0)
+    clip_norm: float = Field(default=5.0, ge=0)
+    """Largest norm of the gradient; 0: no limit."""
+    ema_decay: float = Field(default=0.0, ge=0, lt=1)
+    """Decay a step of the averaged weights that are validated and saved; 0: none."""
+
+
+class TrainConfig(_Settings):
+    """One training, from data to model directory."""
+
+    name: str
+    version: str = "1"
+    description: str = ""
+    licence: str = "unknown"
+    """Of the trained weights."""
+    limits: str = ""
+    """What the model is not good at, for its card."""
+    output: Path
+    """Model directory to write."""
+    run_dir: Path
+    """Folder for checkpoints, curves and examples."""
+    bands: tuple[str, ...] = ("red", "green", "blue")
+    dtype: DType = "uint8"
+    scaling: Scaling = Scaling(divide=255.0, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    pixel_size_m: PixelSize = PixelSize(native=0.5, min=0.25, max=1.2)
+    tile_size: int = 1024
+    """Tile size that mapping uses by default."""
+    classes: LegendField = DEFAULT_LEGEND
+    """The legend: id, name, color, layer and rule of each class."""
+    sources: tuple[Source, ...] = Field(min_length=1)
+    model: ModelSettings = ModelSettings()
+    loss: dict[LossName, float] = Field(default={"cross_entropy": 1.0}, min_length=1)
+    """Losses and their weights in the sum."""
+    class_weights: tuple[float, ...] | None = None
+    """Weight of each class in the cross-entropy, background first."""
+    optimization: Optimization = Optimization()
+    augment: Augment = Augment()
+    steps: int = Field(default=1000, ge=1)
+    """Optimizer steps in all."""
+    steps_per_epoch: int = Field(default=250, ge=1)
+    """Steps between validations and checkpoints."""
+    batch: int = Field(default=4, ge=1)
+    window_px: int = Field(default=384, ge=32)
+    """Side of the training windows; a multiple of 32."""
+    validation_window_px: int = Field(default=512, ge=32)
+    patience: int = Field(default=0, ge=0)
+    """Stop after this many epochs without a better mean IoU; 0: never."""
+    workers: int = Field(default=1, ge=0)
+    """Processes that prepare windows."""
+    threads: int = Field(default=0, ge=0)
+    """Threads of the network on a CPU; 0: PyTorch's choice."""
+    devices: int | Literal["auto"] = "auto"
+    """Accelerators to train on."""
+    precision: Literal["bf16", "32"] = "bf16"
+    seed: int = 0
+
+    @property
+    def legend(self) -> Legend:
+        """The legend of the classes."""
+        return self.classes
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.window_px % 32 or self.validation_window_px % 32:
+            raise ValueError("window_px and validation_window_px must be multiples of 32")
+        if not len(self.bands) == len(self.scaling.mean) == len(self.scaling.std):
+            raise ValueError(f"{len(self.bands)} bands need as many means and stds in `scaling`")
+        if self.legend.channels > 254:
+            raise ValueError(f"{self.legend.channels - 1} classes, but training takes 253 at most")
+        if self.class_weights is not None and len(self.class_weights) != self.legend.channels:
+            raise ValueError(f"class_weights: {len(self.class_weights)} given, {self.legend.channels} needed")
+        _check_names(self)
+        return self
+
+
+def load_train_config(path: Path) -> TrainConfig:
+    """The settings in the YAML file `path`, paths made absolute; raises ConfigError naming the first wrong key."""
+    return _absolute(validate(TrainConfig, read_yaml(path), str(path)), path.resolve().parent)
+
+
+def _absolute(config: TrainConfig, folder: Path) -> TrainConfig:
+    sources = tuple(s.model_copy(update={"root": folder / s.root}) for s in config.sources)
+    paths = {
+        key: folder / value
+        for key in ("encoder_weights", "start_from")
+        if (value := getattr(config.model, key)) is not None
+    }
+    update = {"sources": sources, "model": config.model.model_copy(update=paths)}
+    return config.model_copy(update=update | {"output": folder / config.output, "run_dir": folder / config.run_dir})
+
+
+def _check_names(config: TrainConfig) -> None:
+    known = {*config.legend.category_names}
+    for source in config.sources:
+        named = {*(source.labelled or ()), *source.ignore_larger_m2}
+        if isinstance(source, ColorSource):
+            named |= {*source.colors.values()}
+        elif not isinstance(source, TownSource):
+            named |= {*source.values} | {*getattr(source, "layers", {})}
+        if named - known:
+            raise ValueError(f"source '{source.name}': no class {sorted(named - known)}; there are {sorted(known)}")
+    names = [source.name for source in config.sources]
+    if len(set(names)) != len(names):
+        raise ValueError(f"names of sources {names} are not unique")

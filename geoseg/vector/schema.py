@@ -1,0 +1,74 @@
+"""What a layer of the GeoPackage is: its name, geometry, fields and look. Plain data, no I/O."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from geoseg.legend import Legend, LegendClass
+
+GeometryType = Literal["Polygon", "LineString", "Point"]
+FieldType = Literal["int64", "float64", "string", "bool"]
+Look = Literal["building", "road", "area", "centerline"]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One attribute of a layer."""
+
+    name: str
+    """Column name; a length or area ends in its unit."""
+    type: FieldType
+    alias: str
+    """What QGIS shows instead of the column name, with the unit."""
+    description: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One table of the GeoPackage; written typed even when it has no feature."""
+
+    name: str
+    geometry: GeometryType
+    fields: tuple[Field, ...]
+    look: Look
+    """Which style QGIS gives it."""
+    classes: tuple[LegendClass, ...]
+    """The classes whose features it holds, in the order of their ids."""
+
+
+ID = Field("id", "int64", "Id", "Number of the feature, from the top of the scene down")
+CLASS = Field("class", "string", "Class", "Name of the class")
+AREA = Field("area_m2", "float64", "Area (m²)", "Area on the ground in square metres")
+PERIMETER = Field("perimeter_m", "float64", "Perimeter (m)", "Length of all rings on the ground in metres")
+LENGTH = Field("length_m", "float64", "Length (m)", "Length on the ground in metres")
+WIDTH = Field("width_m", "float64", "Width (m)", "Median width of the road along the line in metres")
+CONFIDENCE = Field("confidence", "float64", "Confidence (0–1)", "Mean of the model's confidence over the pixels")
+SCENE = Field("scene", "string", "Scene", "Name of the scene the feature was mapped from")
+
+AREA_FIELDS = (ID, CLASS, AREA, PERIMETER, CONFIDENCE, SCENE)
+CENTERLINE_FIELDS = (ID, CLASS, LENGTH, WIDTH, CONFIDENCE, SCENE)
+
+
+def layers_of(legend: Legend) -> tuple[Layer, ...]:
+    """The layers that a legend asks for, in drawing order from top to bottom.
+
+    Classes that name the same layer share it, if their rules agree; the first one's rule counts.
+    """
+    grouped: dict[str, list[LegendClass]] = {}
+    for c in legend:
+        grouped.setdefault(c.layer, []).append(c)
+    layers: list[Layer] = []
+    for name, classes in grouped.items():
+        rule = classes[0].rule
+        layers.append(Layer(name=name, geometry="Polygon", fields=AREA_FIELDS, look=rule, classes=tuple(classes)))
+        lines = classes[0].centerline_layer
+        if lines is not None:
+            layers.append(
+                Layer(
+                    name=lines,
+                    geometry="LineString",
+                    fields=CENTERLINE_FIELDS,
+                    look="centerline",
+                    classes=tuple(classes),
+                )
+            )
+    return tuple(layers)

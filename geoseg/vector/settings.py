@@ -1,0 +1,65 @@
+"""The settings of vectorizing: sizes on the ground, with floors in pixels for coarse imagery."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from geoseg.legend import Rule
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class RuleSettings(_Strict):
+    """How the polygons of one geometry rule are filtered."""
+
+    min_area_m2: float = Field(ge=0, description="Polygons smaller than this on the ground are dropped.")
+    min_hole_m2: float = Field(ge=0, description="Holes smaller than this are filled, unless a feature lies in them.")
+    min_area_px: int = Field(ge=0, description="The same in pixels: what counts where pixels are large.")
+    min_hole_px: int = Field(ge=0, description="The same in pixels for holes.")
+
+
+class CenterlineSettings(_Strict):
+    """How roads are thinned to lines."""
+
+    enabled: bool = Field(default=True, description="Whether roads also become centrelines.")
+    resolution_m: float = Field(
+        default=0.65,
+        gt=0,
+        description="Roads are thinned at this pixel size or just finer; finer pixels are put together first.",
+    )
+    max_width_m: float = Field(
+        default=40.0,
+        gt=0,
+        description="Widest road of which the line is exact across blocks; sets the rows read beyond a block.",
+    )
+    spur_m: float = Field(default=3.0, ge=0, description="Dead ends shorter than this and 1.2 half-widths are pruned.")
+    min_length_m: float = Field(default=10.0, ge=0, description="Roads in one piece shorter than this give no line.")
+    smooth_m: float = Field(
+        default=3.0, ge=0, description="Standard deviation of the smoothing along a line; its ends stay."
+    )
+    simplify_m: float = Field(default=0.3, ge=0, description="Lines may move by this much when vertices are dropped.")
+
+
+class VectorSettings(_Strict):
+    """Everything that decides what the layers look like."""
+
+    simplify_m: float | None = Field(
+        default=None,
+        ge=0,
+        description="Borders may move by this much on the ground when vertices are dropped; null: `simplify_px` pixels; 0: not at all.",
+    )
+    simplify_px: float = Field(default=1.75, ge=0, description="The same in pixels, where `simplify_m` is null.")
+    building: RuleSettings = RuleSettings(min_area_m2=8.0, min_hole_m2=4.0, min_area_px=4, min_hole_px=2)
+    road: RuleSettings = RuleSettings(min_area_m2=20.0, min_hole_m2=10.0, min_area_px=4, min_hole_px=2)
+    area: RuleSettings = RuleSettings(min_area_m2=20.0, min_hole_m2=10.0, min_area_px=4, min_hole_px=2)
+    centerlines: CenterlineSettings = CenterlineSettings()
+    block_rows: int | None = Field(
+        default=None,
+        ge=1,
+        description="Rows of a block, the unit of vectorizing; null: as many as make about 16 MP, 256 to 2048. "
+        "Borders keep a vertex where they cross from one block to the next.",
+    )
+
+    def of_rule(self, rule: Rule) -> RuleSettings:
+        """The filters of a geometry rule."""
+        return {"building": self.building, "road": self.road, "area": self.area}[rule]

@@ -1,0 +1,228 @@
+"""Walls fitted to the pixels' border: straight lines by least squares, corners where they meet.
+
+A wall is fitted to all of the border that it owns instead of being drawn between two of its pixels, so the corners that
+a network rounds off come back, and the outline agrees with the truth better than the mask itself does.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from geoseg.vector.arrays import Floats, Ints
+
+Directions = Literal["right", "diagonal", "free"]
+"""Where walls may run: along the main direction and across it, at 45° to it too, or anywhere."""
+
+_PARALLEL = math.radians(12)
+"""Free walls that differ by less than this have the same direction."""
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Wall:
+    """A stretch of border: its direction as found, and the sums of its samples that any line through them needs."""
+
+    dx: float
+    """From its first sample to its last."""
+    dy: float
+    count: float
+    """Samples; 0 for a wall that only joins two others."""
+    x: float
+    """Sum of x."""
+    y: float
+    """Sum of y."""
+    xx: float
+    """Sum of x²."""
+    xy: float
+    """Sum of x·y."""
+    yy: float
+    """Sum of y²."""
+
+    def joined(self, other: "Wall") -> "Wall":
+        """Both as one wall."""
+        return Wall(
+            self.dx + other.dx,
+            self.dy + other.dy,
+            self.count + other.count,
+            self.x + other.x,
+            self.y + other.y,
+            self.xx + other.xx,
+            self.xy + other.xy,
+            self.yy + other.yy,
+        )
+
+    @property
+    def spread(self) -> tuple[float, float, float]:
+        """Second moments about the middle: xx, xy, yy."""
+        n = max(self.count, 1.0)
+        return self.xx - self.x * self.x / n, self.xy - self.x * self.y / n, self.yy - self.y * self.y / n
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A directed straight line: the points p with nx·x + ny·y = c, the building on its left."""
+
+    angle: float
+    """Direction in radians."""
+    c: float
+    wall: Wall
+
+    @property
+    def normal(self) -> Point:
+        """Unit vector across it."""
+        return -math.sin(self.angle), math.cos(self.angle)
+
+    def meets(self, other: "Line") -> Point | None:
+        """Where the two cross; None where they are parallel."""
+        cross = math.sin(other.angle - self.angle)
+        if abs(cross) < 1e-6:
+            return None
+        (ax, ay), (bx, by) = self.normal, other.normal
+        return (self.c * by - other.c * ay) / cross, (ax * other.c - bx * self.c) / cross
+
+
+def walls_of(samples: Floats, corners: Ints, trim: float) -> list[Wall]:
+    """Walls between the corners of a closed ring of samples; the `trim` samples next to a corner count for no wall."""
+    count = len(samples)
+    stops = np.append(corners[1:], corners[0] + count)
+    walls = []
+    for first, stop in zip(corners.tolist(), stops.tolist(), strict=True):
+        cut = int(min(trim, (stop - first) / 4))
+        mine = samples[np.arange(first + cut, stop - cut + 1) % count]
+        x, y = mine.T
+        dx, dy = samples[stop % count] - samples[first]
+        walls.append(Wall(float(dx), float(dy), len(mine), x.sum(), y.sum(), x @ x, x @ y, y @ y))
+    return walls
+
+
+def main_direction(walls: Sequence[Wall]) -> float:
+    """Direction that most of the walls follow or cross at a right angle, in radians, 0 ≤ θ < π/2.
+
+    First by the lengths of the walls (fourfold mean angle), then by total least squares over the samples of all walls
+    near it, those across it turned by a right angle.
+    """
+    angle = math.atan2(
+        sum(_weight(w) * math.sin(4 * math.atan2(w.dy, w.dx)) for w in walls),
+        sum(_weight(w) * math.cos(4 * math.atan2(w.dy, w.dx)) for w in walls),
+    )
+    angle /= 4
+    for _ in range(2):
+        along = across = mixed = 0.0
+        for wall in walls:
+            off = math.remainder(math.atan2(wall.dy, wall.dx) - angle, math.pi / 2)
+            if abs(off) > math.pi / 12:
+                continue
+            xx, xy, yy = wall.spread
+            turned = round((math.atan2(wall.dy, wall.dx) - off - angle) / (math.pi / 2)) % 2
+            along, across, mixed = (
+                (along + yy, across + xx, mixed - xy) if turned else (along + xx, across + yy, mixed + xy)
+            )
+        if along + across > 0:
+            refined = 0.5 * math.atan2(2 * mixed, along - across)
+            angle += math.remainder(refined - angle, math.pi / 2)
+    return angle % (math.pi / 2)
+
+
+def _weight(wall: Wall) -> float:
+    return wall.dx * wall.dx + wall.dy * wall.dy
+
+
+def fitted(walls: Sequence[Wall], theta: float, directions: Directions, shortest: float) -> list[Point]:
+    """Corners of the outline whose walls run in the allowed directions; fewer than 3 where there is no such outline.
+
+    Walls shorter than `shortest` are dropped, the shortest first; those on either side of one then become one wall
+    where they are parallel.
+    """
+    lines = _merged([_line(w, theta, directions) for w in walls], theta, directions, shortest)
+    while len(lines) >= 3:
+        corners = _corners(lines)
+        lengths = _lengths(lines, corners)
+        at = min(range(len(lines)), key=lengths.__getitem__)
+        if lengths[at] >= shortest:
+            return corners
+        if len(lines) == 4 and directions == "right":
+            break
+        lines = _merged(_without(lines, at, theta, directions), theta, directions, shortest)
+    return []
+
+
+def _line(wall: Wall, theta: float, directions: Directions) -> Line:
+    """The line through a wall's samples in the direction that is allowed and nearest to it."""
+    angle = math.atan2(wall.dy, wall.dx)
+    if directions == "free":
+        xx, xy, yy = wall.spread
+        best = 0.5 * math.atan2(2 * xy, xx - yy)
+        angle = best if math.cos(best - angle) >= 0 else best + math.pi
+    else:
+        step = math.pi / 2 if directions == "right" else math.pi / 4
+        angle = theta + step * round((angle - theta) / step)
+    n = max(wall.count, 1.0)
+    return Line(angle, (-math.sin(angle) * wall.x + math.cos(angle) * wall.y) / n, wall)
+
+
+def _merged(lines: list[Line], theta: float, directions: Directions, shortest: float) -> list[Line]:
+    """Lines with neighbours in the same direction made one, or joined by a step where they lie too far apart."""
+    done: list[Line] = []
+    for line in lines:
+        done = _appended(done, line, theta, directions, shortest)
+    while len(done) > 3 and _same(done[-1], done[0]) and abs(done[-1].c - done[0].c) < shortest:
+        done[0] = _line(done.pop().wall.joined(done[0].wall), theta, directions)
+    if len(done) > 3 and _same(done[-1], done[0]):
+        done.append(_step(done[-1], done[0]))
+    return done
+
+
+def _appended(done: list[Line], line: Line, theta: float, directions: Directions, shortest: float) -> list[Line]:
+    if not done or not _same(done[-1], line):
+        return [*done, line]
+    if abs(done[-1].c - line.c) < shortest or directions == "free":
+        return [*done[:-1], _line(done[-1].wall.joined(line.wall), theta, directions)]
+    return [*done, _step(done[-1], line), line]
+
+
+def _same(a: Line, b: Line) -> bool:
+    return abs(math.remainder(a.angle - b.angle, 2 * math.pi)) < _PARALLEL
+
+
+def _step(a: Line, b: Line) -> Line:
+    """A wall across, half-way between the ends of two parallel ones."""
+    turn = math.pi / 2 if b.c > a.c else -math.pi / 2
+    angle = a.angle + turn
+    n = max(a.wall.count, 1.0), max(b.wall.count, 1.0)
+    x = (a.wall.x / n[0] + a.wall.dx / 2 + b.wall.x / n[1] - b.wall.dx / 2) / 2
+    y = (a.wall.y / n[0] + a.wall.dy / 2 + b.wall.y / n[1] - b.wall.dy / 2) / 2
+    size = abs(b.c - a.c)
+    wall = Wall(math.cos(angle) * size, math.sin(angle) * size, 0.0, x, y, 0.0, 0.0, 0.0)
+    return Line(angle, -math.sin(angle) * x + math.cos(angle) * y, wall)
+
+
+def _corners(lines: list[Line]) -> list[Point]:
+    """Where each line begins: where it meets the one before."""
+    corners = []
+    for before, line in zip([lines[-1], *lines[:-1]], lines, strict=True):
+        point = before.meets(line)
+        n = max(line.wall.count, 1.0)
+        corners.append(point or (line.wall.x / n - line.wall.dx / 2, line.wall.y / n - line.wall.dy / 2))
+    return corners
+
+
+def _lengths(lines: list[Line], corners: list[Point]) -> list[float]:
+    """Length of each line from corner to corner, negative where it runs backwards."""
+    ahead = [*corners[1:], corners[0]]
+    return [
+        (b[0] - a[0]) * math.cos(line.angle) + (b[1] - a[1]) * math.sin(line.angle)
+        for line, a, b in zip(lines, corners, ahead, strict=True)
+    ]
+
+
+def _without(lines: list[Line], at: int, theta: float, directions: Directions) -> list[Line]:
+    """Lines without one; where those on its sides run the same way they become one, whatever lies between them."""
+    turned = lines[at + 1 :] + lines[:at]
+    before, after = turned[-1], turned[0]
+    if _same(before, after) and len(turned) > 3:
+        return [_line(before.wall.joined(after.wall), theta, directions), *turned[1:-1]]
+    return turned

@@ -1,0 +1,279 @@
+"""Reading of every form of labels, the split, and the windows; errors are said before anything is trained."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from rasterio.transform import Affine
+
+from geoseg.errors import ConfigError, TrainingError
+from geoseg.nn.augment import ColorChanges, turn
+from geoseg.nn.data import GridWindows, RandomWindows, pad_to, read_data, resample
+from geoseg.nn.data_sources import IGNORE, UNSEEN, read_source
+from geoseg.nn.ground import Grid, ground_mask
+from geoseg.train_config import Augment, load_train_config
+from tests.nn.training_sets import COLORS, MAKERS, SIDE, outlines, settings, source, squares, write_tiff
+
+
+def read(folder, *sources, **changes):
+    return read_data(load_train_config(settings(folder, *sources, **changes)))
+
+
+@pytest.mark.parametrize("form", MAKERS)
+def test_every_form_reads_the_same_labels(form, tmp_path):
+    data = read(tmp_path, source(form, MAKERS[form](tmp_path / "set")))
+    assert len(data.training) == 2
+    assert len(data.validation) == 1
+    for i, scene in enumerate([*data.training, *data.validation]):
+        image, label = squares(i)
+        counted = scene.label != IGNORE
+        assert counted.mean() > 0.95
+        assert (scene.label[counted] == label[counted]).all()
+        assert np.abs(scene.image.astype(int) - image).mean() < 6
+        assert scene.known == (True,) * 4
+
+
+def test_vector_labels_in_one_layer_with_a_class_field(tmp_path):
+    image, label = squares(0)
+    write_tiff(tmp_path / "a0.tif", image, 0)
+    write_tiff(tmp_path / "a2.tif", image, 2)
+    for column in (0, 2):
+        frames = [
+            outlines(label == k, column).assign(kind=name) for k, name in ((1, "house"), (2, "street"), (3, "park"))
+        ]
+        pd.concat(frames).to_crs("EPSG:3857").to_file(tmp_path / f"a{column}.geojson")
+    one = source("vectors", tmp_path) | {"labels": "{stem}.geojson", "layers": {}, "class_field": "kind"}
+    one["values"] = {"building": ["house"], "road": ["street"], "green": ["park"]}
+    data = read(tmp_path, one)
+    assert (data.training[0].label == label).all()
+
+
+def test_a_partial_source_says_so(tmp_path):
+    one = source("rasters", MAKERS["rasters"](tmp_path / "a"))
+    two = source("colors", MAKERS["colors"](tmp_path / "b")) | {"labelled": ["building"]}
+    data = read(tmp_path, one, two)
+    assert {s.source: s.known for s in data.training} == {
+        "rasters": (True,) * 4,
+        "colors": (True, True, False, False),
+    }
+
+
+def test_nodata_is_masked_and_not_learnt(tmp_path):
+    root = MAKERS["rasters"](tmp_path / "set")
+    image, _ = squares(0)
+    image[:, :30] = 0
+    write_tiff(root / "images" / "a0.tif", image, 0, nodata=0)
+    config = load_train_config(settings(tmp_path, source("rasters", root), window_px=96))
+    data = read_data(config)
+    assert (data.training[0].label[:, :30] == UNSEEN).all()
+    whole = GridWindows(data.training, config)[0]
+    assert not whole.valid[:, :30].any()
+    assert whole.valid[:, 30:].all()
+    assert (whole.label[:, :30] == IGNORE).all()
+
+
+def test_large_parts_are_ignored_in_training_only(tmp_path):
+    one = source("rasters", MAKERS["rasters"](tmp_path / "a")) | {"ignore_larger_m2": {"building": 1.0}}
+    config = load_train_config(settings(tmp_path, one))
+    for i, scene in enumerate(read_source(config.sources[0], config)):
+        label = squares(i)[1]
+        expected = label if scene.validation else np.where(label == 1, IGNORE, label)
+        assert (scene.label == expected).all()
+
+
+def test_a_mosaic_joins_neighbours_and_splits_by_ground(tmp_path):
+    one = source("rasters", MAKERS["rasters"](tmp_path / "a"))
+    del one["group"], one["validation_groups"]
+    west = 15.0 + 0.00085
+    data = read(tmp_path, one | {"mosaic": True, "validation_ground": [west, 40.0, 16.0, 60.0]})
+    (training,), (validation,) = data.training, data.validation
+    assert training.label.shape[0] == validation.label.shape[0] == SIDE
+    assert training.label.shape[1] + validation.label.shape[1] == 3 * SIDE
+    whole = np.concatenate([squares(i)[1] for i in range(3)], axis=1)
+    assert (np.concatenate([training.label, validation.label], axis=1) == whole).all()
+
+
+@pytest.mark.parametrize(
+    ("form", "changes", "message"),
+    [
+        ("rasters", {"images": "nothing/*.tif"}, "no images"),
+        ("rasters", {"labels": "../nothing/{stem}.tif"}, "expects its labels at"),
+        ("rasters", {"values": {"building": [1], "road": [2]}}, "no training pixel is labelled green"),
+        ("rasters", {"validation_groups": []}, "no labelled pixel is held out"),
+        ("rasters", {"validation_groups": ["0", "1", "2"]}, "no labelled pixel is left for training"),
+        ("rasters", {"validation_groups": ["7"]}, "no group"),
+        ("rasters", {"same_ground": [["1", "2"]]}, "same ground"),
+        ("rasters", {"group": "(a)", "validation_groups": ["a"]}, "no labelled pixel is left"),
+        ("colors", {"colors": {"#c83c32": "building"}}, "#328c3c"),
+        ("colors", {"validation_groups": [], "validation_ground": [0, 0, 1, 1]}, "no CRS"),
+        ("vectors", {"layers": {"building": "houses"}}, "houses"),
+        ("vectors", {"layers": {}, "class_field": "kind", "values": {"road": ["a"]}}, "no field 'kind'"),
+    ],
+)
+def test_what_is_wrong_with_a_source_is_said(form, changes, message, tmp_path):
+    one = source(form, MAKERS[form](tmp_path / "set"))
+    with pytest.raises(TrainingError, match=message) as caught:
+        read(tmp_path, one | changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_labels_beside_the_image_are_refused(tmp_path):
+    root = MAKERS["vectors"](tmp_path / "set")
+    for layer in ("buildings", "roads", "green"):
+        outlines(np.ones((4, 4), bool), 900).to_file(root / "a0.gpkg", layer=layer)
+    with pytest.raises(TrainingError, match="no feature overlaps"):
+        read(tmp_path, source("vectors", root))
+
+
+def test_the_same_ground_on_both_sides_is_refused(tmp_path):
+    one = source("rasters", MAKERS["rasters"](tmp_path / "a"))
+    two = source("rasters", MAKERS["rasters"](tmp_path / "b")) | {"name": "again", "validation_groups": ["1"]}
+    with pytest.raises(TrainingError, match="show the same ground"):
+        read(tmp_path, one, two)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"window_px": 100}, "multiples of 32"),
+        ({"surprise": 1}, "surprise"),
+        ({"loss": {"hinge": 1.0}}, "hinge"),
+        ({"class_weights": [1.0, 1.0]}, "2 given, 4 needed"),
+        ({"sources": []}, "sources"),
+    ],
+)
+def test_wrong_settings_are_said_with_their_key(changes, message, tmp_path):
+    path = settings(tmp_path, source("rasters", tmp_path), **changes)
+    with pytest.raises(ConfigError, match=message):
+        load_train_config(path)
+
+
+def test_an_unknown_class_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="river"):
+        load_train_config(settings(tmp_path, source("rasters", tmp_path) | {"labelled": ["river"]}))
+
+
+@pytest.fixture
+def windows(tmp_path):
+    path = settings(
+        tmp_path,
+        source("colors", MAKERS["colors"](tmp_path / "set")),
+        augment={"color": 0.0, "channel_gain": 0, "gray": 0, "blur": 0, "noise": 0, "jpeg": 0, "shadow": 0},
+    )
+    config = load_train_config(path)
+    return read_data(config), config
+
+
+def test_a_window_depends_on_its_number_alone(windows):
+    data, config = windows
+    far = RandomWindows(data.training, config, 10, 5)
+    near = RandomWindows(data.training, config, 0, 20)
+    for i in range(5):
+        for a, b in zip(far[i], near[10 + i], strict=True):
+            assert torch.equal(a, b)
+    assert not torch.equal(near[0].image, near[1].image)
+
+
+def test_labels_stay_on_their_pixels(windows):
+    data, config = windows
+    for i in range(12):
+        window = RandomWindows(data.training, config, 0, 12)[i]
+        image = window.image.permute(1, 2, 0).numpy().astype(int)
+        nearest = ((image[:, :, None] - COLORS) ** 2).sum(-1).argmin(-1)
+        counted = window.label.numpy() != IGNORE
+        # Resampling mixes colours along the edges only.
+        assert (nearest == window.label.numpy())[counted].mean() > 0.9
+
+
+def test_the_grid_shows_every_labelled_pixel_once(windows):
+    data, config = windows
+    config = config.model_copy(update={"validation_window_px": 64})
+    seen = sum(int((w.label != IGNORE).sum()) for w in GridWindows(data.validation, config))
+    assert seen == sum(int((s.label != IGNORE).sum()) for s in data.validation)
+
+
+@given(st.integers(1, 70), st.integers(1, 70), st.integers(70, 200))
+@hypothesis_settings(max_examples=20, deadline=None)
+def test_padding_mirrors_the_image_and_ignores_the_label(height, width, size):
+    image = np.arange(height * width * 3, dtype=np.uint8).reshape(height, width, 3)
+    padded, label = pad_to(image, np.ones((height, width), np.uint8), size)
+    assert padded.shape == (size, size, 3)
+    assert (padded[:height, :width] == image).all()
+    assert (label == 1).sum() == height * width
+    assert (label == IGNORE).sum() == size * size - height * width
+
+
+@given(st.integers(0, 1000))
+@hypothesis_settings(max_examples=12, deadline=None)
+def test_turning_moves_image_and_label_alike(seed):
+    label = np.arange(36, dtype=np.uint8).reshape(6, 6)
+    image = np.repeat(label[..., None], 3, 2)
+    turned, turned_label = turn(image, label, np.random.default_rng(seed))
+    assert (turned[..., 1] == turned_label).all()
+    assert set(turned_label.ravel()) == set(range(36))
+
+
+def test_resampling_keeps_means_and_classes():
+    image, label = squares(0)
+    small, small_label = resample(image, label, (SIDE // 3, SIDE // 3))
+    assert np.abs(small.mean((0, 1)) - image.mean((0, 1))).max() < 1
+    assert (small_label == label[1::3, 1::3]).all()
+
+
+def test_colour_changes_repeat_and_keep_the_type():
+    changes = ColorChanges(Augment(blur=1, noise=1, jpeg=1, shadow=1, gray=1))
+    image = torch.from_numpy(squares(0)[0]).permute(2, 0, 1).contiguous()
+    once, again, other = (changes(image, np.random.default_rng(s)) for s in (1, 1, 2))
+    assert once.dtype == torch.uint8
+    assert torch.equal(once, again)
+    assert not torch.equal(once, other)
+    four = changes(torch.full((4, 16, 16), 40_000, dtype=torch.uint16), np.random.default_rng(0))
+    assert four.dtype == torch.uint16
+
+
+def test_pixel_size_and_ground_in_degrees_and_metres():
+    utm = Grid(Affine(0.5, 0, 500_000, 0, -0.5, 5_300_000), _wkt(32633), (100, 100))
+    assert utm.pixel_size_m == pytest.approx(0.5, rel=1e-3)
+    degrees = Grid(Affine(1e-5, 0, 15.0, 0, -1e-5, 60.0), _wkt(4326), (100, 100))
+    # At 60° north a degree of longitude is half as long.
+    assert degrees.pixel_size_m == pytest.approx(np.sqrt(1.1141 * 0.5580), rel=2e-3)
+    mask = ground_mask(degrees, (15.0, 59.9995, 15.0005, 61.0))
+    assert mask.sum() == 50 * 50
+    assert mask[:50, :50].all()
+
+
+def _wkt(code):
+    return rasterio.crs.CRS.from_epsg(code).to_wkt()
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "configs" / "train").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_the_settings_that_ship_are_valid(path):
+    config = load_train_config(path)
+    assert config.steps % config.steps_per_epoch == 0
+    assert all(s.root.is_absolute() for s in config.sources)
+
+
+REAL = Path(__file__).parents[2] / "../shared/data"
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real training data is not beside the checkout")
+def test_the_real_sources_of_the_default_model_read_and_split():
+    config = load_train_config(Path(__file__).parents[2] / "configs/train/default.yaml")
+    by_name = {s.name: s for s in config.sources}
+    training, validation = sorted(read_source(by_name["kampala"], config), key=lambda s: s.validation)
+    assert training.label.shape == (1024, 1024)
+    assert validation.label.shape == (1024, 512)
+    assert training.pixel_size_m == pytest.approx(0.149, abs=0.001)
+    assert 0.2 < (validation.label == 1).mean() < 0.3
+    town = read_source(by_name["massachusetts"], config)
+    assert [s.validation for s in town] == [False, True]
+    assert all(0.03 < (s.label == 1).mean() < 0.08 for s in town)
+    assert [s.pixel_size_m for s in read_source(by_name["quebec"], config)] == pytest.approx([0.3, 0.15], rel=1e-2)

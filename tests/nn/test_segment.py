@@ -1,0 +1,181 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from geoseg.errors import SceneError
+from geoseg.grid.tiling import Grid
+from geoseg.legend import NODATA
+from geoseg.nn.forward import Forward
+from geoseg.nn.modeldir import load_model
+from geoseg.nn.segment import ScenePass, decide
+from geoseg.raster.read import Rows
+
+
+class ArraySource:
+    """A scene held in memory."""
+
+    def __init__(self, pixels, valid=None):
+        self.pixels = pixels
+        self.valid = np.ones(pixels.shape[1:], bool) if valid is None else valid
+
+    def rows(self, start, stop):
+        return Rows(start, self.pixels[:, start:stop], self.valid[start:stop])
+
+
+class Local(nn.Module):
+    """Two 5 × 5 convolutions with padding by reflection: each logit sees 4 pixels around it, and no border."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = nn.Sequential(
+            nn.Conv2d(3, 8, 5, padding=2, padding_mode="reflect"),
+            nn.ReLU(),
+            nn.Conv2d(8, 4, 5, padding=2, padding_mode="reflect"),
+        )
+        self.calls = []
+
+    def forward(self, x):
+        self.calls.append(tuple(x.shape))
+        return 50 * self.net(x)
+
+
+def forward_of(model, contract, precision="float32"):
+    return Forward(model, contract, "cpu", precision)
+
+
+def scene(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (3, height, width), dtype=np.uint8)
+
+
+def run(forward, source, grid, tile_rows=10**6, order=None, fresh=False):
+    """Class and confidence of the whole scene, strip by strip, in any order."""
+    classes = np.full((grid.height, grid.width), 99, np.uint8)
+    confidence = np.full((grid.height, grid.width), 99, np.uint8)
+    scene_pass = ScenePass(forward, source, grid)
+    strips = grid.strips(tile_rows)
+    for strip in strips if order is None else [strips[i] for i in order(len(strips))]:
+        if fresh:
+            scene_pass = ScenePass(forward, source, grid)
+        for rows in scene_pass.strip(strip):
+            span = slice(rows.start, rows.start + len(rows.classes))
+            classes[span], confidence[span] = rows.classes, rows.confidence
+    return classes, confidence
+
+
+@given(
+    height=st.integers(1, 300),
+    width=st.integers(1, 300),
+    tiling=st.sampled_from([(64, 32), (96, 32), (128, 32), (128, 64), (320, 32)]),
+    seed=st.integers(0, 5),
+)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_blended_tiles_equal_the_untiled_forward_of_a_local_model(contract, height, width, tiling, seed):
+    pixels, model = scene(height, width, seed), Local()
+    forward = forward_of(model, contract)
+    classes, confidence = run(forward, ArraySource(pixels), Grid(height, width, *tiling))
+
+    pad = [(0, 0), *((0, -n % 32) for n in (height, width))]
+    whole = pixels
+    for axis in (1, 2):  # the same extension to a multiple of 32 that the engine makes
+        mode = "reflect" if whole.shape[axis] > 1 else "edge"
+        whole = np.pad(whole, [pad[i] if i == axis else (0, 0) for i in range(3)], mode=mode)
+    with torch.no_grad():
+        logits = model((torch.from_numpy(whole)[None] / 255 - 0.5) / 0.5)[0, :, :height, :width]
+    top = logits.topk(2, dim=0).values
+    clear = ((top[0] - top[1]) > 1e-2).numpy()
+    assert (classes == logits.argmax(0).numpy())[clear].all()
+    assert np.abs(confidence - 100 * logits.softmax(0).amax(0).numpy())[clear].max(initial=0) <= 0.6
+
+
+@pytest.mark.parametrize("tile_rows", [1, 2, 3])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_any_cut_into_strips_in_any_order_gives_the_same_bytes(unet_model, contract, tile_rows, precision):
+    forward = forward_of(load_model(unet_model), contract, precision)
+    source, grid = ArraySource(scene(500, 330)), Grid(500, 330, 128, 32)
+    whole = run(forward, source, grid)
+    assert len(np.unique(whole[0])) > 1
+    in_turn = run(forward, source, grid, tile_rows)
+    backwards = run(forward, source, grid, tile_rows, order=lambda n: range(n - 1, -1, -1))
+    alone = run(forward, source, grid, tile_rows, fresh=True)
+    for other in (in_turn, backwards, alone):
+        assert (other[0] == whole[0]).all()
+        assert (other[1] == whole[1]).all()
+
+
+def test_threads_do_not_change_a_byte(unet_model, contract):
+    forward = forward_of(load_model(unet_model), contract, "bfloat16")
+    source, grid = ArraySource(scene(200, 330)), Grid(200, 330, 128, 32)
+    before = torch.get_num_threads()
+    results = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        results.append(run(forward, source, grid)[0])
+    torch.set_num_threads(before)
+    assert (results[0] == results[1]).all()
+
+
+def test_nodata_gets_no_class_and_its_pixel_values_do_not_matter(unet_model, contract):
+    forward = forward_of(load_model(unet_model), contract)
+    pixels = scene(300, 300)
+    valid = np.ones((300, 300), bool)
+    valid[:, :130] = False
+    valid[40:90, 200:260] = False
+    grid = Grid(300, 300, 128, 32)
+    classes, confidence = run(forward, ArraySource(pixels, valid), grid)
+    other = np.where(valid, pixels, 255 - pixels).astype(np.uint8)
+    again, _ = run(forward, ArraySource(other, valid), grid)
+    assert (classes[~valid] == NODATA).all()
+    assert (confidence[~valid] == NODATA).all()
+    assert (classes[valid] < 4).all()
+    assert (classes == again).all()
+
+
+def test_tiles_without_data_are_not_forwarded(contract):
+    model = Local()
+    valid = np.zeros((64, 500), bool)
+    valid[:, 450:] = True
+    classes, _ = run(forward_of(model, contract), ArraySource(scene(64, 500), valid), Grid(64, 500, 128, 32))
+    assert model.calls == [(1, 3, 64, 128)]  # 450–500 lies in the last of five tiles only
+    assert (classes[:, :450] == NODATA).all()
+
+
+def test_a_batch_that_is_too_large_is_halved_without_changing_the_result(contract):
+    class Small(Local):
+        def forward(self, x):
+            if len(x) > 2:
+                raise torch.OutOfMemoryError
+            return super().forward(x)
+
+    source, grid = ArraySource(scene(64, 700)), Grid(64, 700, 64, 32)
+    single = run(forward_of(Local(), contract), source, grid)
+    forward = forward_of(Small(), contract)
+    forward._batch = 16  # as on a GPU
+    batched = run(forward, source, grid)
+    assert forward._batch == 2
+    assert (single[0] == batched[0]).all()
+
+
+def test_decide_is_argmax_and_softmax():
+    scores = torch.randn(6, 37, 53) * 3
+    classes, confidence = decide(scores)
+    assert (classes == scores.argmax(0).numpy()).all()
+    assert np.abs(confidence - 100 * scores.softmax(0).amax(0).numpy()).max() <= 0.501
+
+
+def test_scores_that_are_not_finite_are_an_error():
+    scores = torch.zeros(3, 8, 8)
+    scores[1, 4, 4] = float("nan")
+    with pytest.raises(SceneError, match="not finite"):
+        decide(scores)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "float32", "uint32"])
+def test_other_types_give_the_same_map_as_bytes(unet_model, contract, dtype):
+    forward = forward_of(load_model(unet_model), contract)
+    pixels, grid = scene(100, 150), Grid(100, 150, 128, 32)
+    expected = run(forward, ArraySource(pixels), grid)[0]
+    assert (run(forward, ArraySource(pixels.astype(dtype)), grid)[0] == expected).all()

@@ -1,0 +1,164 @@
+"""The loop: it learns, resumes, starts from a model, and leaves what it promises."""
+
+import csv
+import json
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from geoseg.contract import load_contract
+from geoseg.errors import ModelError, TrainingError
+from geoseg.nn.modeldir import load_model
+from geoseg.nn.task import SegmentationTask, _rate, load_encoder
+from geoseg.nn.train import train
+from geoseg.train_config import Optimization, load_train_config
+from tests.nn.training_sets import MAKERS, settings, source
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def config(folder, form="rasters", **changes):
+    root = folder / "set"
+    if not root.exists():
+        MAKERS[form](root)
+    return load_train_config(settings(folder, source(form, root), **changes))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("train")
+    settings_ = config(folder, steps=60, steps_per_epoch=30, limits="It knows squares only.")
+    return settings_, train(settings_)
+
+
+def test_it_learns_squares(trained):
+    _, model_dir = trained
+    metrics = load_contract(model_dir).metrics["rasters"]
+    assert metrics["mean_iou"] > 0.5
+    assert metrics["loss"] < 0.6
+
+
+def test_what_a_run_leaves(trained):
+    settings_, model_dir = trained
+    contract = load_contract(model_dir)
+    assert contract.sources[0].pixels == 2 * 96 * 96
+    assert contract.metrics == json.loads((settings_.run_dir / "metrics.json").read_text())
+    assert "It knows squares only." in (model_dir / "README.md").read_text()
+    for name in ("examples.png", "curves.png"):
+        assert (settings_.run_dir / name).stat().st_size > 1000
+    with (settings_.run_dir / "curves" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [r["rasters/building"] != "" for r in rows].count(True) == 2
+    assert load_model(model_dir)(torch.zeros(1, 3, 64, 64)).shape == (1, 4, 64, 64)
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    whole = train(config(one, optimization={"schedule": "constant", "warmup_steps": 0}))
+    train(config(two, optimization={"schedule": "constant", "warmup_steps": 0}, steps=4))
+    resumed = train(config(two, optimization={"schedule": "constant", "warmup_steps": 0}))
+    assert _steps(two) == _steps(one) == 8
+    assert {p.name for p in (two / "run/curves").glob("*.csv")} == {"before-001.csv", "metrics.csv"}
+    a, b = torch.load(one / "run/last.ckpt"), torch.load(two / "run/last.ckpt")
+    for name, tensor in a["state_dict"].items():
+        torch.testing.assert_close(tensor, b["state_dict"][name], rtol=1e-4, atol=1e-5)
+    assert load_contract(whole).legend == load_contract(resumed).legend
+
+
+def test_averaged_weights_are_those_that_are_saved(tmp_path):
+    settings_ = config(tmp_path, optimization={"ema_decay": 0.999, "learning_rate": 1e-2, "warmup_steps": 0})
+    start = SegmentationTask(settings_).model.state_dict()["segmentation_head.0.weight"]
+    torch.manual_seed(0)
+    model_dir = train(settings_)
+    checkpoint = torch.load(settings_.run_dir / "best.ckpt")
+    average = checkpoint["state_dict"]["model.segmentation_head.0.weight"]
+    latest = checkpoint["current_model_state"]["model.segmentation_head.0.weight"]
+    assert start.shape == average.shape
+    assert not torch.equal(average, latest)
+    saved = load_model(model_dir).state_dict()["segmentation_head.0.weight"]
+    torch.testing.assert_close(saved, average, rtol=1e-3, atol=1e-4)
+
+
+def test_training_goes_on_from_a_model_directory(trained, tmp_path):
+    _, model_dir = trained
+    again = config(tmp_path, model={"start_from": str(model_dir)}, steps=4, optimization={"learning_rate": 1e-5})
+    before = load_contract(model_dir).metrics["rasters"]["loss"]
+    after = load_contract(train(again)).metrics["rasters"]["loss"]
+    assert after == pytest.approx(before, abs=0.15)
+
+
+@pytest.mark.parametrize("form", ["voc", "cityscapes", "vectors"])
+def test_other_forms_train_and_report_their_test_loss(form, tmp_path):
+    model_dir = train(config(tmp_path, form, steps=2, steps_per_epoch=2))
+    assert load_contract(model_dir).metrics[form]["loss"] > 0
+
+
+@pytest.mark.parametrize("loss", ["focal", "dice", "lovasz"])
+def test_every_loss_has_a_finite_gradient(loss, tmp_path):
+    settings_ = config(tmp_path, loss={loss: 1.0})
+    task = SegmentationTask(settings_)
+    known = torch.tensor([[True] * 4, [True, True, False, False]])
+    value = task.loss(
+        task(torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8), torch.ones(2, 64, 64, dtype=torch.bool)),
+        torch.randint(0, 2, (2, 64, 64)),
+        known,
+    )
+    value.backward()
+    assert all(torch.isfinite(p.grad).all() for p in task.model.parameters() if p.grad is not None)
+
+
+def test_schedules():
+    cosine = Optimization(schedule="cosine", warmup_steps=10)
+    rates = [_rate(s, cosine, 110) for s in range(111)]
+    assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
+    assert rates[60] == pytest.approx(0.5)
+    assert rates[110] == pytest.approx(0, abs=1e-12)
+    assert _rate(55, Optimization(schedule="poly", warmup_steps=0), 110) == pytest.approx(0.5**0.9)
+    assert _rate(100, Optimization(schedule="constant", warmup_steps=10), 110) == 1
+
+
+def test_a_start_with_other_classes_is_refused(trained, tmp_path):
+    classes = [{"id": 1, "name": "building", "color": "#000000", "layer": "b", "rule": "building"}]
+    one = source("voc", MAKERS["voc"](tmp_path / "set")) | {"values": {"building": [1]}}
+    path = settings(tmp_path, one, classes=classes, model={"start_from": str(trained[1])})
+    with pytest.raises(ModelError, match="its classes are"):
+        train(load_train_config(path))
+
+
+def test_encoder_weights_are_taken_or_refused(tmp_path):
+    settings_ = config(tmp_path)
+    task = SegmentationTask(settings_)
+    encoder = {
+        k.removeprefix("model."): torch.full_like(v, 2).contiguous() for k, v in task.model.encoder.state_dict().items()
+    }
+    save_file(encoder | {"classifier.weight": torch.zeros(3)}, tmp_path / "a.safetensors")
+    load_encoder(task.model, tmp_path / "a.safetensors")
+    assert all((v == 2).all() for v in task.model.encoder.state_dict().values())
+    del encoder["conv_stem.weight"]
+    save_file(encoder, tmp_path / "b.safetensors")
+    with pytest.raises(ModelError, match="1 are missing"):
+        load_encoder(task.model, tmp_path / "b.safetensors")
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path):
+    from tests.nn.test_modeldir import Payload
+
+    settings_ = config(tmp_path)
+    settings_.run_dir.mkdir()
+    (settings_.run_dir / "last.ckpt").write_bytes(pickle.dumps(Payload(tmp_path / "owned")))
+    with pytest.raises(Exception, match=r"(?i)weights.only|unpickl"):
+        train(settings_)
+    assert not (tmp_path / "owned").exists()
+
+
+def test_steps_that_do_not_fill_epochs_are_refused(tmp_path):
+    with pytest.raises(TrainingError, match="multiple of steps_per_epoch"):
+        train(config(tmp_path, steps=5))
+
+
+def _steps(folder):
+    return torch.load(folder / "run/last.ckpt")["global_step"]

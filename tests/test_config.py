@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import pytest
+
+from geoseg.config import RunSettings, load_settings
+from geoseg.errors import ConfigError
+from geoseg.yaml_file import read_yaml
+
+DEFAULT = Path(__file__).parents[1] / "configs" / "default.yaml"
+
+
+def test_the_commented_default_is_the_default():
+    assert load_settings(DEFAULT, {}) == RunSettings()
+
+
+def test_the_commented_default_names_every_key():
+    def keys(values):
+        return {k: keys(v) if isinstance(v, dict) else None for k, v in values.items()}
+
+    assert keys(read_yaml(DEFAULT)) == keys(RunSettings().model_dump())
+
+
+def test_options_take_the_place_of_keys(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("tile_size: 512\noverlap: 64\n")
+    settings = load_settings(path, {"overlap": 96})
+    assert (settings.tile_size, settings.overlap) == (512, 96)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tile_sise: 512", r"c\.yaml: unknown key 'tile_sise'; the nearest known key is 'tile_size'"),
+        ("vector: {bilding: {}}", r"unknown key 'vector\.bilding'; the nearest known key is 'building'"),
+        ("overlap: 64\noverlap: 32", r"c\.yaml: line 2: duplicate key 'overlap'"),
+        ("device: tpu", r"device: input should be 'auto', 'cpu' or 'cuda' \(got 'tpu'\)"),
+        ("overlap: 100", "must be a multiple of 32"),
+        ("a: &x [1]\nb: *x", "aliases are not allowed"),
+        ("- 1", "'key: value' lines are needed"),
+        ("output: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
+        ("quiet: true\nverbose: true", "exclude each other"),
+        ("value_range: [5, 5]", "low < high"),
+    ],
+)
+def test_a_wrong_key_is_named_with_file_and_remedy(tmp_path, text, message):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_settings(path, {})
+
+
+def test_a_huge_file_is_no_configuration(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("#" * 2**21)
+    with pytest.raises(ConfigError, match="at most"):
+        load_settings(path, {})

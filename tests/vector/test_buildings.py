@@ -1,0 +1,82 @@
+"""Squared buildings against the footprints that they were drawn from, worn like a network's."""
+
+import cv2
+import numpy as np
+import pytest
+import rasterio.features
+import shapely
+from shapely import affinity
+from shapely.geometry import Point, Polygon, box, shape
+
+from geoseg.vector.buildings import SHAPES, SquaringSettings, iou, squared
+
+HOW = SquaringSettings(tolerance_px=2.5, shortest_px=5.0)
+
+L_SHAPE = Polygon([(0, 0), (60, 0), (60, 25), (25, 25), (25, 50), (0, 50)])
+U_SHAPE = Polygon([(0, 0), (70, 0), (70, 45), (50, 45), (50, 20), (20, 20), (20, 45), (0, 45)])
+COURTYARD = Polygon(box(0, 0, 80, 70).exterior.coords, [box(25, 20, 55, 50).exterior.coords])
+WING = Polygon([(0, 0), (50, 0), (50, 22), (72, 44), (56, 60), (18, 22), (0, 22)])
+CHAMFERED = Polygon([(12, 0), (50, 0), (50, 40), (0, 40), (0, 12)])
+
+
+def worn(footprint, seed=0):
+    """The footprint's pixels after blur and correlated noise, as raw polygons."""
+    size = 160
+    mask = rasterio.features.rasterize([footprint], out_shape=(size, size)).astype(np.float32)
+    bumps = cv2.GaussianBlur(np.random.default_rng(seed).standard_normal((size, size)).astype(np.float32), (0, 0), 3)
+    mask = (cv2.GaussianBlur(mask, (0, 0), 2) + bumps * (0.1 / bumps.std()) > 0.5).astype(np.uint8)
+    found = [shape(p) for p, v in rasterio.features.shapes(mask, connectivity=4) if v]
+    return max(found, key=lambda p: p.area)
+
+
+def placed(footprint, degrees):
+    turned = affinity.rotate(footprint, degrees, origin="centroid")
+    return affinity.translate(turned, 80.3 - turned.centroid.x, 79.8 - turned.centroid.y)
+
+
+def both(footprint, angles):
+    truths = [placed(footprint, angle) for angle in angles]
+    raw = [worn(truth, seed) for seed, truth in enumerate(truths)]
+    return np.array(truths), np.array(raw), squared(np.array(raw), HOW)
+
+
+ANGLES = [0, 11, 30, 45, 62, 85]
+
+
+@pytest.mark.parametrize(
+    "footprint", [box(0, 0, 50, 30), L_SHAPE, U_SHAPE, COURTYARD], ids=["box", "L", "U", "courtyard"]
+)
+def test_right_angled_buildings_come_back_better_than_their_pixels(footprint):
+    truths, raw, found = both(footprint, ANGLES)
+    assert shapely.is_valid(found.polygons).all()
+    assert [SHAPES[k] for k in found.shape] == ["right angles"] * len(ANGLES)
+    assert (shapely.get_num_coordinates(found.polygons) == shapely.get_num_coordinates(truths)).all()
+    assert iou(found.polygons, truths).mean() > max(iou(raw, truths).mean() + 0.015, 0.955)
+    off = (np.degrees(found.direction) - ANGLES + 45) % 90 - 45
+    assert np.abs(off).max() < 2.0
+
+
+def test_diagonal_wings_and_cut_corners_keep_their_direction():
+    for footprint in (WING, CHAMFERED):
+        truths, raw, found = both(footprint, ANGLES)
+        assert iou(found.polygons, truths).mean() > iou(raw, truths).mean()
+        assert (found.shape == SHAPES.index("diagonal walls")).sum() >= 3
+
+
+def test_circles_are_circles():
+    truths, _, found = both(Point(0, 0).buffer(22), ANGLES)
+    assert (found.shape == SHAPES.index("circle")).all()
+    assert iou(found.polygons, truths).min() > 0.96
+
+
+def test_hexagons_and_blobs_are_not_forced_to_right_angles():
+    hexagon = Polygon([(30 * np.cos(a), 30 * np.sin(a)) for a in np.linspace(0, 2 * np.pi, 7)[:-1]])
+    triangle = Polygon([(0, 0), (60, 0), (30, 45)])
+    for footprint in (hexagon, triangle):
+        truths, raw, found = both(footprint, ANGLES)
+        kept = np.where(shapely.is_missing(found.polygons), shapely.simplify(raw, 2), found.polygons)
+        assert iou(kept, truths).mean() > iou(shapely.simplify(raw, 2), truths).mean() - 0.01
+
+
+def test_nothing_in_gives_nothing_out():
+    assert len(squared(np.array([], dtype=object), HOW).polygons) == 0

@@ -1,0 +1,157 @@
+"""Centrelines: right on simple roads, the same for any blocks, and a network that a router can use."""
+
+from collections import Counter
+
+import cv2
+import numpy as np
+import pytest
+import rasterio.features
+import shapely
+from affine import Affine
+from rasters import UTM, make_job, settings, town
+from skimage.morphology import skeletonize
+from test_vectorize import layers
+
+from geoseg.vector.network import traced
+from geoseg.vector.settings import CenterlineSettings, VectorSettings
+
+
+def painted(paths, width_px, shape=(900, 900)):
+    """Roads along polylines (column, row): the pixels whose middle is on them."""
+    roads = [(shapely.LineString(p).buffer(width_px / 2, cap_style="flat"), 2) for p in paths]
+    return rasterio.features.rasterize(roads, out_shape=shape, dtype=np.uint8)
+
+
+def lines_of(folder, classes, **kwargs):
+    return layers(make_job(folder, classes, **kwargs))["road_centerlines"]
+
+
+def on_map(path):
+    return shapely.LineString([(UTM.a * x + UTM.c, UTM.e * y + UTM.f) for x, y in path])
+
+
+@pytest.mark.parametrize("angle", [0, 17, 45, 80, 90])
+@pytest.mark.parametrize("width_px", [12, 23])
+def test_a_straight_road_gives_one_line_of_its_length_and_width(tmp_path, angle, width_px):
+    turn = np.deg2rad(angle)
+    half = 300 * np.array([np.cos(turn), np.sin(turn)])
+    ends = [np.array([450, 450]) - half, np.array([450, 450]) + half]
+    roads = painted([ends], width_px)
+    (line,) = lines_of(tmp_path, roads, how=settings(block_rows=400)).itertuples()
+    truth = on_map(ends)
+    assert line.width_m == pytest.approx(np.count_nonzero(roads) * 0.09 / truth.length, abs=0.25)
+    # The skeleton of a road that ends inside the scene stops short by up to half its width at either end.
+    assert truth.length - 1.5 * width_px * 0.3 <= line.length_m <= truth.length + 0.6
+    inner = shapely.segmentize(line.geometry, 0.3).intersection(truth.interpolate(0.5, normalized=True).buffer(80))
+    assert max(shapely.distance(truth, shapely.points(inner.coords))) < 0.35
+    assert shapely.get_num_coordinates(line.geometry) < 8
+
+
+def test_lines_reach_the_edge_of_the_scene(tmp_path):
+    (line,) = lines_of(tmp_path, painted([[(-50, 300), (950, 420)]], 20)).geometry
+    assert line.bounds[0] == pytest.approx(UTM.c, abs=0.5)
+    assert line.bounds[2] == pytest.approx(UTM.c + 270, abs=0.9)
+
+
+def test_a_crossing_is_one_junction_with_one_end_point(tmp_path):
+    lines = lines_of(tmp_path, painted([[(100, 450), (800, 450)], [(440, 100), (470, 800)]], 20)).geometry
+    assert len(lines) == 4
+    ends = Counter(p for line in lines for p in (line.coords[0], line.coords[-1]))
+    assert sorted(ends.values()) == [1, 1, 1, 1, 4]
+    (junction,) = (p for p, n in ends.items() if n == 4)
+    assert shapely.Point(junction).distance(on_map([(455, 450), (456, 450)])) < 1.0
+
+
+def test_a_ring_and_a_roundabout_survive(tmp_path):
+    around = [(450 + 200 * np.cos(a), 450 + 200 * np.sin(a)) for a in np.linspace(0, 2 * np.pi, 100)]
+    (ring,) = lines_of(tmp_path / "ring", painted([around], 18), how=settings(block_rows=300)).geometry
+    assert ring.is_ring
+    assert ring.length == pytest.approx(2 * np.pi * 60, rel=0.01)
+    crossing = lines_of(
+        tmp_path / "arms", painted([around, [(650, 450), (900, 450)], [(0, 450), (250, 450)]], 18)
+    ).geometry
+    assert len(crossing) == 4
+
+
+def test_bumps_give_no_spurs(tmp_path):
+    roads = painted([[(100, 450), (800, 450)]], 20)
+    for x in range(150, 760, 60):
+        cv2.circle(roads, (x, 440), 8, 2, -1)
+    assert len(lines_of(tmp_path, roads)) == 1
+
+
+@pytest.mark.parametrize("block", [100, 170, 333])
+def test_lines_are_the_same_for_any_blocks(tmp_path, block):
+    classes, confidence = town(900, seed=6)
+    how = VectorSettings(block_rows=900)
+    whole = lines_of(tmp_path / "whole", classes, confidence=confidence, how=how)
+    cut = lines_of(tmp_path / "cut", classes, confidence=confidence, how=how.model_copy(update={"block_rows": block}))
+    assert len(whole) > 20
+    assert Counter(shapely.to_wkb(whole.geometry)) == Counter(shapely.to_wkb(cut.geometry))
+    assert sorted(whole["width_m"]) == sorted(cut["width_m"])
+    assert sorted(whole["confidence"]) == pytest.approx(sorted(cut["confidence"]), abs=0.02)
+
+
+def test_lines_meet_only_at_their_ends_and_lie_on_the_roads(tmp_path):
+    classes, confidence = town(900, seed=7)
+    found = layers(make_job(tmp_path, classes, confidence, how=VectorSettings(block_rows=256)))
+    lines, roads = found["road_centerlines"], shapely.union_all(found["roads"].geometry.to_numpy())
+    assert lines.is_simple.all()
+    assert (lines.length > 0).all()
+    inside = sum(line.intersection(roads.buffer(0.5)).length for line in lines.geometry)
+    assert inside > 0.995 * lines.length.sum()
+    assert lines["confidence"].between(0, 1).all()
+    assert lines["width_m"].between(2, 30).all()
+
+
+def test_coarse_and_fine_pixels_are_thinned_sensibly(tmp_path):
+    classes = painted([[(50, 450), (850, 480)]], 3)
+    (line,) = lines_of(tmp_path / "s2", classes, transform=Affine(10, 0, 500_000, 0, -10, 4_500_000)).itertuples()
+    assert line.length_m == pytest.approx(8006, rel=0.01)
+    assert line.width_m == pytest.approx(30, abs=8)
+    classes = painted([[(50, 450), (850, 480)]], 60)
+    (line,) = lines_of(tmp_path / "drone", classes, transform=Affine(0.1, 0, 500_000, 0, -0.1, 4_500_000)).itertuples()
+    assert line.width_m == pytest.approx(6, abs=0.1)
+
+
+@pytest.mark.parametrize("path", [[(100, 450), (800, 450)], [(450, 100), (450, 800)], [(200, 200), (700, 700)]])
+def test_widths_are_those_on_the_ground_where_pixels_are_not_square(tmp_path, path):
+    degrees = Affine(3e-6, 0, 24.9, 0, -3e-6, 60.2)  # pixels of 0.33 m by 0.17 m
+    job = make_job(tmp_path, painted([path], 24), how=settings(), transform=degrees, epsg=4326)
+    (line,) = layers(job)["road_centerlines"].itertuples()
+    (height, width), step = job.ground.pixel_m, np.subtract(path[1], path[0])
+    length = np.hypot(step[0] * width, step[1] * height)
+    area = np.hypot(*step) * 24 * height * width
+    assert line.width_m == pytest.approx(area / length, rel=0.05)
+
+
+def test_centerlines_can_be_left_out(tmp_path):
+    how = VectorSettings(centerlines=CenterlineSettings(enabled=False))
+    assert len(lines_of(tmp_path, painted([[(100, 450), (800, 450)]], 20), how=how)) == 0
+
+
+def test_traced_walks_every_edge_once():
+    #  0 ── 1 ── 2      4 ⟲ 5     through 1, 4 and 5
+    tail, head = np.array([1, 2, 4, 5]), np.array([0, 1, 5, 4])
+    edges, offsets, closed = traced(tail, head, np.array([False, True, False, False, True, True]))
+    assert sorted(edges % 4) == [0, 1, 2, 3]
+    assert list(np.diff(offsets)) == [2, 2]
+    assert sorted(closed) == [False, True]
+
+
+def test_skeleton_of_a_block_with_its_halo_is_that_of_the_whole_scene():
+    roads = town(900, seed=6)[0] == 2
+    whole, halo = skeletonize(roads), 100
+    for first in range(0, 900, 150):
+        low, high = max(0, first - halo), min(900, first + 150 + halo)
+        assert (skeletonize(roads[low:high])[first - low : first - low + 150] == whole[first : first + 150]).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_line_is_valid_also_in_noise(tmp_path, seed):
+    """Loops of a few pixels are smoothed to a point; that is no line."""
+    values = cv2.GaussianBlur(np.random.default_rng(seed).random((500, 500)).astype(np.float32), (0, 0), 1.2)
+    lines = lines_of(tmp_path, np.where(values > 0.46, 2, 0).astype(np.uint8))
+    assert len(lines) > 50
+    assert lines.geometry.is_valid.all()
+    assert (lines.length_m > 0).all()
