@@ -24,7 +24,8 @@ MAY_IMPORT = {
     "town": {"errors", "files", "legend", "raster"},
     "nn": {"contract", "errors", "files", "grid", "legend", "raster", "town", "train_config", "vector.measure"},
     "run": {"config", "contract", "errors", "files", "grid", "legend", "nn", "raster", "town", "vector"},
-    "cli": {"config", "errors", "run", "nn", "train_config"},
+    "evaluate": {"contract", "errors", "files", "legend", "raster", "vector"},
+    "cli": {"config", "contract", "errors", "evaluate", "nn", "run", "train_config", "vector"},
 }
 """What each part may import of geoseg; a dotted name allows one module of a folder."""
 

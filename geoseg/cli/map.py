@@ -1,14 +1,10 @@
-"""The command `geoseg`. Parsing only: each verb builds settings and calls the library, which does not know of it."""
+"""`geoseg map`."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
-
-from geoseg import __version__
-from geoseg.errors import ConfigError, GeosegError
 
 
 class _Numbers(click.ParamType):  # type: ignore[type-arg]
@@ -28,13 +24,7 @@ class _Numbers(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"'{value}' is not of the form {self.name}", param, ctx)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="geoseg")
-def cli() -> None:
-    """Turn folders of large GeoTIFFs into maps: styled GeoPackages of buildings, roads and green."""
-
-
-@cli.command("map", short_help="Map GeoTIFFs into GeoPackages and class rasters.")
+@click.command("map", short_help="Map GeoTIFFs into GeoPackages and class rasters.")
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the outputs.")
 @click.option("--config", type=click.Path(path_type=Path), help="YAML file with any of these options as keys.")
@@ -74,60 +64,3 @@ def map_command(inputs: tuple[str, ...], config: Path | None, **options: Any) ->
     from geoseg.run.mapping import map_scenes
 
     return map_scenes(settings).exit_code
-
-
-@cli.command("demo", short_help="Render a town, map it, and check the map against its truth.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for the demo.")
-@click.option("--workers", type=int, help="Worker processes; 0 works in this process.  [default: by cores]")
-def demo_command(output: Path, workers: int | None) -> int:
-    """Map a rendered town of 4096 × 4096 pixels with the model that ships.
-
-    The town is the same each time and its true buildings, roads and green are known: the map is checked against them.
-    Exit code 1 if it is not good.
-    """
-    from geoseg.run.demo import ACCEPTABLE_IOU, run_demo
-
-    result = run_demo(output, workers=workers)
-    click.echo(f"GeoPackage  {result.geopackage}  (open it in QGIS)")
-    click.echo("Layers      " + ", ".join(f"{count:,} {layer}" for layer, count in result.layers.items()))
-    click.echo("IoU         " + ", ".join(f"{name} {iou:.3f}" for name, iou in result.iou.items()))
-    click.echo(f"Nodata      {result.nodata_claimed} pixels of the collar got a class")
-    click.echo(f"Preview     {result.preview}")
-    click.echo("OK" if result.exit_code == 0 else f"NOT GOOD: every IoU should be at least {ACCEPTABLE_IOU}")
-    return result.exit_code
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit code, and exits with it when called as a program."""
-    try:
-        code = cli.main(arguments, prog_name="geoseg", standalone_mode=False)
-    except click.ClickException as exc:
-        exc.show()
-        code = 2
-    except click.Abort:
-        code = _interrupted()
-    except KeyboardInterrupt:
-        code = _interrupted()
-    except GeosegError as exc:
-        click.echo(f"geoseg: {exc}", err=True)
-        code = 2 if isinstance(exc, ConfigError) else _code(exc)
-    code = code if isinstance(code, int) else 0
-    if arguments is None:
-        sys.exit(code)
-    return code
-
-
-def _interrupted() -> int:
-    click.echo("geoseg: interrupted; run the same command again to go on.", err=True)
-    return 130
-
-
-def _code(exc: GeosegError) -> int:
-    """2 where the run could not start, 1 where it could not go on."""
-    from geoseg.errors import OutputError
-
-    return 1 if isinstance(exc, OutputError) else 2
-
-
-if __name__ == "__main__":
-    main()

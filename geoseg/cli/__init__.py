@@ -1,0 +1,3 @@
+"""The command line; `main` runs it."""
+
+from geoseg.cli.program import main as main

@@ -1,0 +1,50 @@
+"""The command `geoseg`: its verbs, and the exit codes of errors.
+
+Parsing only: each verb is a module here that builds settings and calls the library, which does not know of it. A verb
+imports what it needs when it runs, so that `--help` is quick.
+"""
+
+import sys
+
+import click
+
+from geoseg import __version__
+from geoseg.cli.demo import demo_command
+from geoseg.cli.map import map_command
+from geoseg.errors import GeosegError, OutputError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="geoseg")
+def cli() -> None:
+    """Turn folders of large GeoTIFFs into maps: styled GeoPackages of buildings, roads and green."""
+
+
+for verb in (map_command, demo_command):
+    cli.add_command(verb)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit code, and exits with it when called as a program."""
+    try:
+        code = cli.main(arguments, prog_name="geoseg", standalone_mode=False)
+    except click.ClickException as exc:
+        exc.show()
+        code = 2
+    except click.Abort:
+        code = _interrupted()
+    except KeyboardInterrupt:
+        code = _interrupted()
+    except GeosegError as exc:
+        click.echo(f"geoseg: {exc}", err=True)
+        # 2: the run could not start; 1: it could not go on.
+        code = 1 if isinstance(exc, OutputError) else 2
+    code = code if isinstance(code, int) else 0
+    if arguments is None:
+        sys.exit(code)
+    return code
+
+
+def _interrupted() -> int:
+    click.echo("geoseg: interrupted; run the same command again to go on.", err=True)
+    return 130
