@@ -1,0 +1,1 @@
+"""How good a map is: rasters, polygons and road networks against the truth."""
