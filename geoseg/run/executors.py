@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from geoseg.config import RunSettings
 from geoseg.errors import ConfigError
-from geoseg.run.tasks import Task, run_task
+from geoseg.run.tasks import Task, WorkerLost, run_task
 
 _GPUS = Path("/proc/driver/nvidia/gpus")
 _NETWORK = "network"
@@ -78,13 +78,14 @@ class DaskExecutor:
     """Submits tasks to a Dask cluster, two per worker at a time.
 
     The window is a matter of correctness: Dask blames every task that is assigned to a dead worker, not only the
-    running one, and gives up on a task after three blames.
+    running one. All of them end here as `WorkerLost`, and the driver looks who it was.
     """
 
     def __init__(self, client: Any) -> None:
         """Use a connected `distributed.Client`."""
-        from distributed import as_completed
+        from distributed import KilledWorker, as_completed
 
+        self._killed: type[BaseException] = KilledWorker
         self._client = client
         self._completed = as_completed([], loop=client.loop, with_results=True, raise_errors=False)
         self._tasks: dict[str, Task] = {}
@@ -110,6 +111,8 @@ class DaskExecutor:
         task = self._tasks.pop(future.key)
         error = None if future.status == "finished" else future.exception()
         future.release()
+        if isinstance(error, self._killed):
+            error = WorkerLost()
         return Outcome(task, None if error else value, error)
 
 
@@ -161,6 +164,8 @@ def _local_cluster(settings: RunSettings) -> Iterator[Executor]:
         "distributed.worker.memory.spill": False,
         # Polygonizing a row of blocks may hold the interpreter for a while.
         "distributed.scheduler.worker-ttl": None,
+        # The driver knows which task had begun on a worker that died; Dask blames all that waited there, and retries them.
+        "distributed.scheduler.allowed-failures": 0,
         "distributed.comm.timeouts.connect": "60s",
         "distributed.nanny.pre-spawn-environ": {
             "OMP_NUM_THREADS": _threads(settings, workers),

@@ -3,6 +3,7 @@
 OUT/.geoseg/NAME/scene.json               last: the scene is finished (or partial), with the digests of its outputs
 OUT/.geoseg/NAME/strips/00000-00004.tif   classes and confidence of tile rows 0–3
 OUT/.geoseg/NAME/strips/00000-00004.json  its record; a strip is committed when this is there
+OUT/.geoseg/NAME/strips/00000-00004.run   a worker has begun with it: tells the strip that killed a worker from those that waited
 """
 
 import shutil
@@ -11,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from geoseg.files import read_json, sha256_file, write_json
+from geoseg.files import output_error, read_json, sha256_file, write_json
 from geoseg.grid.tiling import Strip
 
 SCENE_RECORD = "scene.json"
@@ -35,6 +36,10 @@ class StripRecord:
     """Wall time: `all` of it, and the shares of `prepare` and `forward` in it."""
     host: str
     """Machine and process."""
+    unreadable: int = 0
+    """Pixels left as nodata because a block of the scene could not be decoded."""
+    batch: int | None = None
+    """Tiles forwarded at once, where a lack of memory halved them; the result is the same."""
 
 
 def strip_path(work: Path, strip: Strip) -> Path:
@@ -42,9 +47,29 @@ def strip_path(work: Path, strip: Strip) -> Path:
     return work / "strips" / f"{strip.first:05d}-{strip.stop:05d}.tif"
 
 
+def mark_begun(work: Path, strip: Strip, host: str) -> None:
+    """Leave word that a worker has begun with a strip; outlives the process, and need not outlive the machine."""
+    target = strip_path(work, strip).with_suffix(".run")
+    try:
+        target.write_text(host, encoding="utf-8")
+    except OSError as exc:
+        raise output_error(target, exc) from exc
+
+
+def take_begun(work: Path, strip: Strip) -> bool:
+    """Whether a worker had begun with a strip that was not committed since; forgets it."""
+    try:
+        strip_path(work, strip).with_suffix(".run").unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def commit_strip(work: Path, strip: Strip, record: StripRecord) -> None:
     """Write the record of a strip whose file is already there."""
-    write_json(strip_path(work, strip).with_suffix(".json"), asdict(record))
+    path = strip_path(work, strip)
+    write_json(path.with_suffix(".json"), asdict(record))
+    path.with_suffix(".run").unlink(missing_ok=True)
 
 
 def committed(work: Path, fingerprint: str, strips: Iterable[Strip]) -> frozenset[int]:

@@ -1,7 +1,6 @@
 """run.json: what a run was asked, what it ran with, and what became of each scene. Written last."""
 
 import platform
-import re
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -10,11 +9,11 @@ from typing import Any
 
 from geoseg import __version__
 from geoseg.files import write_json
-from geoseg.run.driver import SceneResult
 from geoseg.run.plan import RunPlan
+from geoseg.run.redact import redacted
+from geoseg.run.scene_run import SceneResult
 
 MANIFEST = "run.json"
-_SECRET = re.compile(r"(?i)(token|key|secret|password|signature|credential)[^=&]*=[^&\s]+|//[^/@\s]+@")
 
 
 def write_manifest(plan: RunPlan, results: list[SceneResult], run: dict[str, Any], exit_code: int) -> Path:
@@ -36,7 +35,7 @@ def write_manifest(plan: RunPlan, results: list[SceneResult], run: dict[str, Any
             "exit_code": exit_code,
             "system": {"python": platform.python_version(), "platform": platform.platform()},
             "run": run,
-            "settings": _redacted(plan.settings.model_dump(mode="json")),
+            "settings": redacted(plan.settings.model_dump(mode="json")),
             "model": {"name": contract.name, "version": contract.version, "weights_sha256": contract.weights_sha256},
             "scenes": [asdict(r) for r in results],
         },
@@ -47,12 +46,3 @@ def write_manifest(plan: RunPlan, results: list[SceneResult], run: dict[str, Any
 def versions() -> dict[str, str]:
     """Versions of what decides the result; imports nothing heavy."""
     return {"geoseg": __version__, **{name: version(name) for name in ("numpy", "rasterio", "shapely", "dask")}}
-
-
-def _redacted(value: Any) -> Any:
-    """Plain values with whatever looks like a secret in an address blanked."""
-    if isinstance(value, dict):
-        return {k: _redacted(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_redacted(v) for v in value]
-    return _SECRET.sub("[redacted]", value) if isinstance(value, str) else value

@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,13 +10,15 @@ from typing import Any
 
 from geoseg.config import RunSettings
 from geoseg.errors import ConfigError, GeosegError, OutputError
-from geoseg.run.driver import SceneResult, execute
+from geoseg.run.driver import execute
 from geoseg.run.estimate import estimate
 from geoseg.run.executors import SerialExecutor, local_workers, open_executor
+from geoseg.run.journal import Journal, open_journal
 from geoseg.run.lock import locked
 from geoseg.run.manifest import versions, write_manifest
 from geoseg.run.plan import RunPlan, plan_run
 from geoseg.run.report import Reporter, open_reporter
+from geoseg.run.scene_run import Observer, SceneResult
 
 EXIT_DONE = 0
 EXIT_SOME_FAILED = 1
@@ -47,19 +49,20 @@ def map_scenes(settings: RunSettings) -> RunResult:
         report.planned(plan, estimate(plan))
         if settings.dry_run:
             return RunResult(plan, (), EXIT_SOME_FAILED if plan.refusals else EXIT_DONE)
-        with locked(plan.output):
-            return _run(plan, report)
+        with locked(plan.output), open_journal(plan.output) as journal:
+            return _run(plan, report, journal)
 
 
-def _run(plan: RunPlan, report: Reporter) -> RunResult:
+def _run(plan: RunPlan, report: Reporter, journal: Journal) -> RunResult:
     started = time.perf_counter()
     run: dict[str, Any] = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
         "status": "interrupted",
     }
-    observe = _recording(run, report.event)
+    observe = _recording(run, report.event, journal.event)
     results = _refused(plan)
+    journal.begin(plan)
     exit_code = EXIT_INTERRUPTED
     try:
         results += _execute(plan, observe)
@@ -72,11 +75,12 @@ def _run(plan: RunPlan, report: Reporter) -> RunResult:
     finally:
         run["seconds"] = round(time.perf_counter() - started, 3)
         write_manifest(plan, results, run, exit_code)
+        journal.event("over", {"exit_code": exit_code, "status": run["status"]})
     report.summary(plan, results, run)
     return RunResult(plan, tuple(results), exit_code)
 
 
-def _execute(plan: RunPlan, observe: Callable[[str, dict[str, Any]], None]) -> list[SceneResult]:
+def _execute(plan: RunPlan, observe: Observer) -> list[SceneResult]:
     if not plan.pending:
         return execute(plan, SerialExecutor(), observe)  # nothing is left to do: no cluster is started
     with open_executor(plan.settings) as executor:
@@ -87,16 +91,15 @@ def _refused(plan: RunPlan) -> list[SceneResult]:
     return [SceneResult(name=r.path.stem, path=str(r.path), status="refused", reason=r.reason) for r in plan.refusals]
 
 
-def _recording(
-    run: dict[str, Any], event: Callable[[str, dict[str, Any]], None]
-) -> Callable[[str, dict[str, Any]], None]:
-    """Events pass through; what the run is made with goes into the manifest too."""
+def _recording(run: dict[str, Any], *events: Observer) -> Observer:
+    """Events pass through to each of `events`; what the run is made with goes into the manifest too."""
 
     def observe(name: str, values: dict[str, Any]) -> None:
         if name == "runtime":
             run["device"], run["precision"] = values["device"], values["precision"]
             run["versions"] = {**run["versions"], **values["versions"]}
-        event(name, values)
+        for event in events:
+            event(name, values)
 
     return observe
 

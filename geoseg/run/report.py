@@ -21,9 +21,9 @@ from rich.table import Table
 
 from geoseg.config import RunSettings
 from geoseg.files import output_error
-from geoseg.run.driver import SceneResult
 from geoseg.run.estimate import Estimate
 from geoseg.run.plan import RunPlan, ScenePlan, status
+from geoseg.run.scene_run import SceneResult
 
 _SHOWN = 20
 """Scenes named on the screen; run.json names them all."""

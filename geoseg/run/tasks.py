@@ -23,6 +23,7 @@ from geoseg.raster.write import RasterSpec, write_cog
 from geoseg.run import ledger
 from geoseg.run.ledger import StripRecord
 from geoseg.run.plan import ScenePlan
+from geoseg.vector.digest import TableDigests, digest_tables
 from geoseg.vector.job import VectorJob
 from geoseg.vector.metadata import GeoPackageMeta
 from geoseg.vector.styles import class_raster_qml
@@ -44,6 +45,10 @@ class Task(Protocol):
 
     def run(self) -> Any:
         """Do it, here and now; returns a small record."""
+
+
+class WorkerLost(Exception):
+    """The process died that ran a task, or that the task waited for. Says nothing to a user: the driver does."""
 
 
 def run_task(task: Task) -> Any:
@@ -120,6 +125,8 @@ class SegmentTask:
             precision=self.runtime.precision,  # type: ignore[arg-type]
             threads=self.settings.threads,
         )
+        host = f"{socket.gethostname()}:{os.getpid()}"
+        ledger.mark_begun(plan.work, strip, host)
         started = time.perf_counter()
         rows = segment(spec, plan.scene, plan.bands, plan.grid, strip, plan.fingerprint)
         path = ledger.strip_path(plan.work, strip)
@@ -132,7 +139,7 @@ class SegmentTask:
             bytes=path.stat().st_size,
             counts={str(i): n for i, n in enumerate(counts) if n},
             seconds={**take_seconds(), "all": round(time.perf_counter() - started, 3)},
-            host=f"{socket.gethostname()}:{os.getpid()}",
+            host=host,
         )
         ledger.commit_strip(plan.work, strip, record)
         return record
@@ -161,13 +168,13 @@ class RasterTask:
         """Scene and band."""
         return f"raster-{self.plan.name}-{self.band}"
 
-    def run(self) -> str:
-        """Assemble the strips into a COG; returns its sha256."""
+    def run(self) -> dict[str, str]:
+        """Assemble the strips into a COG; returns the sha256 of each file it wrote."""
         plan, legend = self.plan, self.contract.legend
         is_classes = self.band == CLASSES_BAND
         target = plan.outputs.classes if is_classes else plan.outputs.confidence
         if target is None:
-            return ""
+            return {}
         source = StripRaster(strip_files(plan, self.failed), plan.scene.width, self.band)
         spec = RasterSpec(
             height=plan.scene.height,
@@ -178,11 +185,14 @@ class RasterTask:
             tags={"CLASSES": ",".join(legend.category_names)} if is_classes else {"UNIT": "percent"},
             resampling="mode" if is_classes else "average",
         )
+        texts = {}
         if is_classes:
-            _write_text(target.with_name(f"{target.name}.aux.xml"), category_names_aux_xml(legend))
-            _write_text(target.with_suffix(".qml"), class_raster_qml(legend))
+            texts[target.with_name(f"{target.name}.aux.xml")] = category_names_aux_xml(legend)
+            texts[target.with_suffix(".qml")] = class_raster_qml(legend)
+        for path, text in texts.items():
+            _write_text(path, text)
         write_cog(target, source, spec)
-        return sha256_file(target)
+        return {path.name: sha256_file(path) for path in (target, *texts)}
 
 
 def _write_text(target: Path, text: str) -> None:
@@ -212,6 +222,17 @@ class VectorTask:
 
 
 @dataclass(frozen=True, slots=True)
+class Published:
+    """A GeoPackage and its project."""
+
+    layers: dict[str, int]
+    """Layer → features."""
+    sha256: dict[str, str]
+    """File name → digest."""
+    tables: TableDigests
+
+
+@dataclass(frozen=True, slots=True)
 class PublishTask:
     """Join the parts of a scene and write the GeoPackage and the project."""
 
@@ -227,8 +248,8 @@ class PublishTask:
         """Scene."""
         return f"publish-{self.plan.name}"
 
-    def run(self) -> dict[str, int]:
-        """Layer → features."""
+    def run(self) -> Published:
+        """Write both; what `geoseg verify` will want to know of them is computed here, on a worker."""
         from geoseg.vector.geopackage import write_geopackage
         from geoseg.vector.project import write_project
         from geoseg.vector.schema import layers_of
@@ -242,7 +263,12 @@ class PublishTask:
             plan.outputs.geopackage, [(layer, features.get(layer.name, ())) for layer in layers], meta=meta
         )
         write_project(plan.outputs.project, layers, meta=meta, geopackage=plan.outputs.geopackage.name)
-        return counts
+        written = (plan.outputs.geopackage, plan.outputs.project)
+        return Published(
+            counts,
+            {path.name: sha256_file(path) for path in written},
+            digest_tables(plan.outputs.geopackage, (layer.name for layer in layers)),
+        )
 
     def _meta(self) -> GeoPackageMeta:
         plan = self.plan

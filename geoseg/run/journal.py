@@ -1,0 +1,96 @@
+"""The journal: what happens in a run, one JSON line an event, appended and synced as it happens.
+
+OUT/.geoseg/journal/20260131T095959123456-4711.jsonl, one for each run. Status is told from it; what is committed is
+told by the records in the work folders alone, so a lost line loses no work.
+"""
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from geoseg.files import output_error
+from geoseg.run.find import OWN_FOLDER
+from geoseg.run.plan import RunPlan
+from geoseg.run.redact import redacted
+
+_KEPT = 100
+"""Journals kept in an output folder; older ones are removed."""
+_LEFT_OUT = frozenset({"look", "task"})
+"""Events that say nothing of what is done: a journal has a few lines a strip, not one for every task."""
+
+
+class Journal:
+    """Appends the events of one run."""
+
+    def __init__(self, path: Path) -> None:
+        """Begin the journal at `path`; raises OSError."""
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+
+    def begin(self, plan: RunPlan) -> None:
+        """The first line: what the run has before it; raises OutputError."""
+        refused = {_name(r.path): r.reason for r in plan.refusals}
+        pending = {s.name: str(s.scene.path) for s in plan.pending}
+        self.event("run", {"pid": os.getpid(), "host": socket.gethostname(), "pending": pending, "refused": refused})
+
+    def event(self, name: str, values: dict[str, Any]) -> None:
+        """Append an event and wait until it is on the disk; raises OutputError."""
+        if name in _LEFT_OUT:
+            return
+        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": name, **redacted(values)}
+        data = (json.dumps(line, default=str, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+        try:
+            os.write(self._fd, data)  # one call, so that a kill leaves a whole line or none
+            os.fsync(self._fd)
+        except OSError as exc:
+            raise output_error(self.path, exc) from exc
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
+
+
+def _name(path: Path) -> str:
+    """Refused files have no name in the run, and may share their stem."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+@contextmanager
+def open_journal(output: Path) -> Iterator[Journal]:
+    """The journal of a new run in an output folder, which the caller has locked; raises OutputError."""
+    folder = output / OWN_FOLDER / "journal"
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+    target = folder / f"{stamp}-{os.getpid()}.jsonl"
+    try:
+        for old in journals(output)[: 1 - _KEPT]:
+            old.unlink(missing_ok=True)
+        journal = Journal(target)
+    except OSError as exc:
+        raise output_error(target, exc) from exc
+    try:
+        yield journal
+    finally:
+        journal.close()
+
+
+def journals(output: Path) -> list[Path]:
+    """The journals of an output folder, oldest first."""
+    return sorted((output / OWN_FOLDER / "journal").glob("*.jsonl"))
+
+
+def read_journal(path: Path) -> Iterator[dict[str, Any]]:
+    """The events of a journal; a line that a crash of the machine left half-written is passed over."""
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict) and isinstance(event.get("event"), str):
+                yield event

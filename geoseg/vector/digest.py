@@ -1,0 +1,62 @@
+"""What tells a GeoPackage that rotted from one that QGIS opened, or that somebody corrected."""
+
+import hashlib
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from geoseg.errors import OutputError
+
+_HEADER = b"SQLite format 3\0"
+_COUNTER = slice(24, 28)
+"""Bytes of the file that every transaction of SQLite counts up, but for those in a write-ahead log."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableDigests:
+    """What the feature tables of a GeoPackage hold."""
+
+    change_counter: int
+    """Transactions that the file has seen: the same count with other bytes means that no program of SQLite wrote them."""
+    tables: dict[str, str]
+    """Layer → sha256 of its rows."""
+
+
+def digest_tables(path: Path, layers: Iterable[str]) -> TableDigests:
+    """Digest the named layers as they are on the disk; raises OutputError where the file is no whole database."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(32)
+        if not head.startswith(_HEADER):
+            raise OutputError(f"{path}: not a GeoPackage any more.")
+        # Immutable: reading leaves no journal beside the file, and takes no lock that QGIS would feel.
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as db:
+            faults = [row[0] for row in db.execute("PRAGMA integrity_check(3)")]
+            if faults != ["ok"]:
+                raise OutputError(f"{path}: its database is damaged ({' '.join(faults[0].split())}).")
+            return TableDigests(
+                int.from_bytes(head[_COUNTER], "big"), {layer: _digest_rows(db, layer) for layer in layers}
+            )
+    except (sqlite3.Error, OSError) as exc:
+        raise OutputError(f"{path}: its database cannot be read ({exc}).") from exc
+
+
+def _digest_rows(db: sqlite3.Connection, layer: str) -> str:
+    """Names of the columns and all rows, in order; empty where the layer is gone."""
+    if not db.execute("select 1 from sqlite_master where type = 'table' and name = ?", (layer,)).fetchone():
+        return ""
+    name = layer.replace('"', '""')
+    cursor = db.execute(f'select * from "{name}" order by rowid')  # noqa: S608 - a quoted identifier
+    digest = hashlib.sha256(repr([column[0] for column in cursor.description]).encode())
+    for row in cursor:
+        for value in row:
+            data = _plain(value)
+            digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.hexdigest()
+
+
+def _plain(value: Any) -> bytes:
+    return value if isinstance(value, bytes) else repr(value).encode()
