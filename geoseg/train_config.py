@@ -36,6 +36,9 @@ class ModelSettings(_Settings):
     """Safetensors of the encoder under timm names; None starts from random weights."""
     start_from: Path | None = None
     """A model directory to go on from: its network, whatever is said above, and its weights. Classes and bands must agree."""
+    kernel_limit: int | None = Field(default=None, ge=1)
+    """Depthwise kernels larger than this are trained with zeros around their middle: how far the network sees is what
+    neighbouring tiles can disagree on. None leaves them whole."""
 
 
 class _Source(_Settings):

@@ -32,6 +32,8 @@ class SegmentationTask(pl.LightningModule):  # type: ignore[misc]
         super().__init__()
         self.config = config
         self.model = (initial_model(config) if start else _build(config)).to(memory_format=torch.channels_last)
+        if config.model.kernel_limit is not None:
+            limit_kernels(self.model, config.model.kernel_limit)
         _keep_depthwise_float32(self.model)
         self.loss = WeightedLoss({str(k): w for k, w in config.loss.items()}, config.class_weights)
         self.known = [known_classes(source, config.legend) for source in config.sources]
@@ -113,6 +115,22 @@ def load_encoder(model: nn.Module, path: Path) -> None:
     if missing := [name for name in wanted if name not in tensors and not name.endswith("num_batches_tracked")]:
         raise ModelError(f"{path}: not the weights of this encoder: {len(missing)} are missing, such as {missing[0]}.")
     encoder.load_state_dict({name: t for name, t in tensors.items() if name in wanted}, strict=False)
+
+
+def limit_kernels(model: nn.Module, limit: int) -> None:
+    """Set the weights of depthwise kernels that lie outside their middle `limit` × `limit` to zero, and keep them so."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and module.groups > 1 and max(module.kernel_size) > limit:
+            rows, cols = (_middle(size, limit) for size in module.kernel_size)
+            inner = (rows[:, None] & cols[None, :]).to(module.weight.dtype)
+            with torch.no_grad():
+                module.weight.mul_(inner)
+            module.weight.register_hook(partial(torch.mul, inner))  # type: ignore[no-untyped-call]
+
+
+def _middle(size: int, limit: int) -> Tensor:
+    """Bool (size,): the middle `limit` places, or one more where they cannot be even on both sides."""
+    return (torch.arange(size) - (size - 1) / 2).abs() <= limit / 2
 
 
 def _check_start(config: TrainConfig, model_dir: Path) -> None:
