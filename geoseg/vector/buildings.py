@@ -83,13 +83,13 @@ class _Rings:
 
 def _rings(buildings: NDArray[Any]) -> _Rings:
     """Samples of all rings, each beginning at the sample farthest from the ring's middle, which is at a corner."""
-    rings, building = shapely.get_rings(buildings, return_index=True)
+    rings, building = shapely.get_rings(shapely.normalize(buildings), return_index=True)
     xy, ring = shapely.get_coordinates(rings, return_index=True)
     step = np.diff(xy, axis=0, append=xy[-1:])
     size = np.rint(np.abs(step).sum(axis=1)).astype(np.int64)
     size[np.append(ring[1:] != ring[:-1], True)] = 0
-    share = (ranges(np.zeros_like(size), size) + 0.5) / np.repeat(np.maximum(size, 1), size)
-    samples = np.repeat(xy, size, axis=0) + np.repeat(step, size, axis=0) * share[:, None]
+    along = ranges(np.zeros_like(size), size) + 0.5
+    samples = np.repeat(xy, size, axis=0) + np.repeat(np.sign(step), size, axis=0) * along[:, None]
     offsets = offsets_of(np.bincount(np.repeat(ring, size), minlength=len(rings)))
     lengths = np.diff(offsets)
     middle = np.add.reduceat(samples, offsets[:-1]) / lengths[:, None]

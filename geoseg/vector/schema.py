@@ -42,9 +42,22 @@ PERIMETER = Field("perimeter_m", "float64", "Perimeter (m)", "Length of all ring
 LENGTH = Field("length_m", "float64", "Length (m)", "Length on the ground in metres")
 WIDTH = Field("width_m", "float64", "Width (m)", "Median width of the road along the line in metres")
 CONFIDENCE = Field("confidence", "float64", "Confidence (0–1)", "Mean of the model's confidence over the pixels")
+REGULARIZED = Field(
+    "regularized", "bool", "Squared", "Whether straight walls were fitted; else the outline of the pixels"
+)
+SHAPE = Field(
+    "shape", "string", "Shape", "right angles, diagonal walls, free angles, circle, or outline where not squared"
+)
+ORIENTATION = Field(
+    "orientation_deg",
+    "float64",
+    "Orientation (°)",
+    "Direction of the main walls in degrees, counter-clockwise from east, 0 to under 90; empty for circles and outlines",
+)
 SCENE = Field("scene", "string", "Scene", "Name of the scene the feature was mapped from")
 
 AREA_FIELDS = (ID, CLASS, AREA, PERIMETER, CONFIDENCE, SCENE)
+BUILDING_FIELDS = (ID, CLASS, AREA, PERIMETER, CONFIDENCE, REGULARIZED, SHAPE, ORIENTATION, SCENE)
 CENTERLINE_FIELDS = (ID, CLASS, LENGTH, WIDTH, CONFIDENCE, SCENE)
 
 
@@ -59,7 +72,8 @@ def layers_of(legend: Legend) -> tuple[Layer, ...]:
     layers: list[Layer] = []
     for name, classes in grouped.items():
         rule = classes[0].rule
-        layers.append(Layer(name=name, geometry="Polygon", fields=AREA_FIELDS, look=rule, classes=tuple(classes)))
+        fields = BUILDING_FIELDS if rule == "building" else AREA_FIELDS
+        layers.append(Layer(name=name, geometry="Polygon", fields=fields, look=rule, classes=tuple(classes)))
         lines = classes[0].centerline_layer
         if lines is not None:
             layers.append(

@@ -18,6 +18,23 @@ class RuleSettings(_Strict):
     min_hole_px: int = Field(ge=0, description="The same in pixels for holes.")
 
 
+class BuildingSettings(_Strict):
+    """How walls are squared."""
+
+    enabled: bool = Field(default=True, description="Whether buildings are squared; else they keep their outline.")
+    tolerance_m: float = Field(
+        default=0.75, gt=0, description="The border may leave a wall by this much before it has a corner there."
+    )
+    tolerance_px: float = Field(
+        default=1.5, gt=0, description="The same in pixels: what counts where pixels are large."
+    )
+    shortest_m: float = Field(default=1.5, gt=0, description="Walls shorter than this are dropped.")
+    shortest_px: float = Field(default=2.5, gt=0, description="The same in pixels.")
+    least_iou: float = Field(
+        default=0.85, gt=0, lt=1, description="A squared building that agrees less with its pixels keeps its outline."
+    )
+
+
 class CenterlineSettings(_Strict):
     """How roads are thinned to lines."""
 
@@ -52,6 +69,7 @@ class VectorSettings(_Strict):
     building: RuleSettings = RuleSettings(min_area_m2=8.0, min_hole_m2=4.0, min_area_px=4, min_hole_px=2)
     road: RuleSettings = RuleSettings(min_area_m2=20.0, min_hole_m2=10.0, min_area_px=4, min_hole_px=2)
     area: RuleSettings = RuleSettings(min_area_m2=20.0, min_hole_m2=10.0, min_area_px=4, min_hole_px=2)
+    buildings: BuildingSettings = BuildingSettings()
     centerlines: CenterlineSettings = CenterlineSettings()
     block_rows: int | None = Field(
         default=None,

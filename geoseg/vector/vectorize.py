@@ -5,21 +5,24 @@
 `vectorize_block_row` does the heavy work; `assemble` joins what came of it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import geopandas
 import numpy as np
+import shapely
 
 from geoseg.vector.arrays import Floats, Ints
 from geoseg.vector.assemble import Selection, delivered, idle_of, rings_by_block
 from geoseg.vector.blocks import vectorize_block_row
+from geoseg.vector.buildings import SHAPES
 from geoseg.vector.centerlines import Centerlines, centerlines_by_block
+from geoseg.vector.footprints import Footprints, Polygons, Shelf
 from geoseg.vector.job import VectorJob, block_rows
-from geoseg.vector.rings import Rings
-from geoseg.vector.schema import Layer, layers_of
+from geoseg.vector.schema import BUILDING_FIELDS, Layer, layers_of
 from geoseg.vector.seams import Regions, joined
+from geoseg.vector.squaring import orientation_deg, outlines, squared_scene, without
 
 __all__ = ["VectorJob", "assemble", "block_rows", "vectorize_block_row"]
 
@@ -31,19 +34,30 @@ def assemble(job: VectorJob, parts: Sequence[Path]) -> Mapping[str, Chunks]:
     """The features of every layer of the legend, from the parts of all blocks in order.
 
     Each layer comes as frames with exactly its fields; a layer may have none. `id` numbers its features by their first
-    pixel in row-major order; a feature is given out once all of it was seen, so ids do not ascend through the chunks.
-    Each layer is streamed by itself, and holds no more than the features that are still open.
+    pixel in row-major order, then what squared buildings cut off; a feature is given out once all of it was seen, so ids
+    do not ascend through the chunks. Each layer is streamed by itself, and holds no more than the features that are still
+    open. Squared buildings are kept in the job's folder until the layers were read.
     Raises OutputError where a part is missing or broken.
     """
     regions = joined(parts, job.block_height, job.shape)
     features = delivered(regions, job.limits)
     selection = Selection(features, idle_of(parts, regions, features), job.limits)
+    shelf = squared_scene(job, parts, regions, selection) if job.settings.buildings.enabled else None
     return {
-        layer.name: _polygon_chunks(job, parts, regions, _of_layer(selection, regions, layer))
-        if layer.geometry == "Polygon"
-        else _line_chunks(job, parts, layer)
+        layer.name: _chunks(job, parts, regions, _of_layer(selection, regions, layer), layer, shelf)
         for layer in layers_of(job.legend)
     }
+
+
+def _chunks(
+    job: VectorJob, parts: Sequence[Path], regions: Regions, selection: Selection, layer: Layer, shelf: Shelf | None
+) -> Chunks:
+    if layer.geometry == "LineString":
+        return _line_chunks(job, parts, layer)
+    if layer.look == "building":
+        found = outlines(job, parts, regions, selection) if shelf is None else shelf
+        return _building_chunks(job, regions, selection, found)
+    return _polygon_chunks(job, parts, regions, selection, shelf)
 
 
 def _of_layer(features: Selection, regions: Regions, layer: Layer) -> Selection:
@@ -51,26 +65,46 @@ def _of_layer(features: Selection, regions: Regions, layer: Layer) -> Selection:
     return replace(features, wanted=features.wanted & np.isin(regions.value, [c.id for c in layer.classes]))
 
 
-def _polygon_chunks(job: VectorJob, parts: Sequence[Path], regions: Regions, selection: Selection) -> Chunks:
+def _building_chunks(job: VectorJob, regions: Regions, selection: Selection, buildings: Iterable[Footprints]) -> Chunks:
     number = np.cumsum(selection.wanted, dtype=np.int64)
+    for found in buildings:
+        mine = found.picked(selection.wanted[found.region])
+        frame = _polygons(job, regions, mine.region, mine.polygons, number[mine.region])
+        frame["regularized"] = mine.squared
+        frame["shape"] = np.array(SHAPES, dtype=object)[mine.shape]
+        frame["orientation_deg"] = orientation_deg(job, mine)
+        yield frame[[*(f.name for f in BUILDING_FIELDS), "geometry"]]
+
+
+def _polygon_chunks(
+    job: VectorJob, parts: Sequence[Path], regions: Regions, selection: Selection, buildings: Shelf | None
+) -> Chunks:
+    number = np.cumsum(selection.wanted, dtype=np.int64)
+    count = int(number[-1])
     for rings in rings_by_block(parts, regions, selection):
-        yield _polygons(job, regions, rings, number)
+        region, polygons = rings.owner[rings.shell], rings.polygons(rings.xy.astype(np.float64))
+        ids = number[region]
+        if buildings is not None:
+            polygons, whole = without(polygons, buildings, job.limits.min_area[regions.value[region]])
+            region, again = region[whole], np.append(False, whole[1:] == whole[:-1])
+            ids = np.where(again, count + np.cumsum(again), ids[whole])
+            count += int(again.sum())
+        yield _polygons(job, regions, region, polygons, ids)
 
 
-def _polygons(job: VectorJob, regions: Regions, rings: Rings, number: Ints) -> geopandas.GeoDataFrame:
-    """Polygons in map coordinates with their attributes, in the order of their ids."""
-    polygons = rings.polygons(job.to_map(rings.xy.astype(np.float64)))
-    region = rings.owner[rings.shell]
+def _polygons(job: VectorJob, regions: Regions, region: Ints, polygons: Polygons, ids: Ints) -> geopandas.GeoDataFrame:
+    """Polygons given in pixels, in map coordinates with their attributes."""
+    on_map = shapely.transform(polygons, job.to_map)
     names = np.array(job.legend.category_names, dtype=object)
     columns = {
-        "id": number[region],
+        "id": ids,
         "class": names[regions.value[region]],
-        "area_m2": job.ground.area_m2(polygons),
-        "perimeter_m": job.ground.length_m(polygons),
+        "area_m2": job.ground.area_m2(on_map),
+        "perimeter_m": job.ground.length_m(on_map),
         "confidence": mean_confidence(job, regions.confidence[region], regions.own[region]),
         "scene": np.full(len(region), job.scene, dtype=object),
     }
-    return geopandas.GeoDataFrame(columns, geometry=polygons, crs=job.crs or None)
+    return geopandas.GeoDataFrame(columns, geometry=on_map, crs=job.crs or None)
 
 
 def _line_chunks(job: VectorJob, parts: Sequence[Path], layer: Layer) -> Chunks:

@@ -123,13 +123,10 @@ def test_layers_without_features_are_typed(tmp_path):
 
 
 def test_types_of_fields(tmp_path):
-    layer = replace(
-        BUILDINGS, fields=(*BUILDINGS.fields, Field("regularized", "bool", "Squared", "Walls were squared"))
-    )
-    frame = features(layer, 5)
+    frame = features(BUILDINGS, 5)
     frame["confidence"] = [0.5, np.nan, 0.5, 0.5, 0.5]
     frame["regularized"] = pd.array([True, False, None, True, True], dtype="boolean")
-    write_geopackage(tmp_path / "a.gpkg", [(layer, [frame])], meta=META)
+    write_geopackage(tmp_path / "a.gpkg", [(BUILDINGS, [frame])], meta=META)
     declared = {name: kind for _, name, kind, *_ in query(tmp_path / "a.gpkg", "PRAGMA table_info(buildings)")}
     assert {declared[n] for n in ("id", "fid")} == {"INTEGER"}
     assert (declared["area_m2"], declared["class"], declared["geom"]) == ("REAL", "TEXT", "POLYGON")

@@ -1,0 +1,206 @@
+"""Squared buildings of a whole scene: no two overlap, and what they grew over is cut out of the other layers.
+
+A building is squared from its raw border alone, whole whatever seams it lies on, so nothing depends on blocks. Squared
+walls move by a pixel or so and may come to lie over a neighbour; then the smaller of two buildings gives way.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+
+from geoseg.legend import NODATA
+from geoseg.vector.arrays import Bools, Floats, Ints
+from geoseg.vector.assemble import Selection, rings_by_block
+from geoseg.vector.buildings import SHAPES, SquaringSettings, squared
+from geoseg.vector.footprints import Footprints, Polygons, Shelf
+from geoseg.vector.job import VectorJob
+from geoseg.vector.parts import load_sides
+from geoseg.vector.rings import Rings
+from geoseg.vector.runs import merged
+from geoseg.vector.seams import OUTSIDE, Regions
+
+GRID_PX = 1 / 1024
+"""Corners of squared buildings are rounded to this: finer than any right angle needs, coarser than what a last bit does."""
+
+_TAKEN = 0.1
+"""Share of a neighbour that a squared building may lie over; else it keeps its outline."""
+
+
+def squaring_settings(job: VectorJob) -> SquaringSettings:
+    """The settings of a job in its pixels."""
+    how = job.settings.buildings
+    return SquaringSettings(
+        tolerance_px=max(how.tolerance_px, how.tolerance_m / job.pixel_m),
+        shortest_px=max(how.shortest_px, how.shortest_m / job.pixel_m),
+        least_iou=how.least_iou,
+    )
+
+
+def squared_scene(job: VectorJob, parts: Sequence[Path], regions: Regions, features: Selection) -> Shelf:
+    """Square the buildings among the features; leaves files in the job's folder."""
+    building = features.wanted & np.isin(regions.value, [c.id for c in job.legend if c.rule == "building"])
+    kept, group = _touching(parts, regions, building)
+    together = _ending_together(regions, group)
+    selection = replace(features, wanted=building)
+    streams = (rings_by_block(parts, together, selection, raw=raw) for raw in (False, True))
+    first = Shelf(job.work, "squared")
+    for simple, raw in zip(*streams, strict=True):
+        first.add(_squared(job, regions, simple, raw, kept))
+    return _apart(first)
+
+
+def _touching(parts: Sequence[Path], regions: Regions, building: Bools) -> tuple[Bools, Ints]:
+    """By region: whether its outline has to stay, as nodata begins there, and the group of buildings that share walls."""
+    pairs = [(s.upper, s.lower) for s in regions.seams]
+    for path, of_block in zip(parts, regions.of_block, strict=True):
+        left, right = load_sides(path)
+        pairs.append((of_block[left], of_block[right]))
+    one, other = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    unseen = (regions.value == NODATA) & (np.arange(len(building)) != OUTSIDE)
+    kept = np.zeros(len(building), bool)
+    kept[one[unseen[other]]] = kept[other[unseen[one]]] = True
+    both = building[one] & building[other]
+    group = merged(len(building), one[both], other[both])
+    return kept, group
+
+
+def _ending_together(regions: Regions, group: Ints) -> Regions:
+    """Regions of a group all last until the last of them ends."""
+    last = np.zeros(int(group.max()) + 1, np.int64)
+    np.maximum.at(last, group, regions.last_block)
+    return replace(regions, last_block=last[group])
+
+
+def _squared(job: VectorJob, regions: Regions, simple: Rings, raw: Rings, kept: Bools) -> Footprints:
+    region = simple.owner[simple.shell]
+    outlines = simple.polygons(simple.xy.astype(np.float64))
+    found = squared(raw.polygons(raw.xy.astype(np.float64)), squaring_settings(job))
+    polygons = _on_scene(on_grid(found.polygons), job.shape)
+    good = ~shapely.is_missing(polygons) & ~kept[region]
+    return Footprints(
+        region=region,
+        pixels=regions.pixels[region],
+        outlines=outlines,
+        polygons=np.where(good, polygons, outlines),
+        shape=np.where(good, found.shape, 0),
+        direction=found.direction,
+    )
+
+
+def on_grid(polygons: Polygons) -> Polygons:
+    """Polygons with rounded corners; None where one is no longer valid, or was None."""
+    rounded: Polygons = shapely.transform(polygons, lambda xy: np.round(xy / GRID_PX) * GRID_PX)
+    rounded[~shapely.is_valid(rounded)] = None
+    return rounded
+
+
+def _on_scene(polygons: Polygons, shape: tuple[int, int]) -> Polygons:
+    """Polygons cut off at the sides of the scene; None where that leaves several parts."""
+    left, top, right, bottom = shapely.bounds(polygons).T
+    out = np.flatnonzero((left < 0) | (top < 0) | (right > shape[1]) | (bottom > shape[0]))
+    cut = shapely.intersection(polygons[out], shapely.box(0, 0, shape[1], shape[0]))
+    cut[shapely.get_type_id(cut) != shapely.GeometryType.POLYGON] = None
+    polygons[out] = cut
+    return polygons
+
+
+def _apart(first: Shelf) -> Shelf:
+    """Buildings that do not overlap: those that take too much keep their outline, then the smaller ones are cut."""
+    yielding, apart = Shelf(first.folder, "yielding"), Shelf(first.folder, "buildings")
+    for index in range(len(first)):
+        yielding.add(_yielding(first, index))
+    for index in range(len(first)):
+        apart.add(_cut_by_larger(yielding, index))
+    return apart
+
+
+def _yielding(shelf: Shelf, index: int) -> Footprints:
+    """Buildings of a file, with their outline where the squared one takes too much of a neighbour."""
+    mine = shelf[index]
+    greedy = np.zeros(len(mine.region), bool)
+    for other in shelf.near(shelf.bounds[index]):
+        at, to = shapely.STRtree(mine.polygons).query(other.outlines, predicate="intersects")[::-1]
+        strange = (mine.region[at] != other.region[to]) & mine.squared[at]
+        at, to = at[strange], to[strange]
+        taken = shapely.area(shapely.intersection(mine.polygons[at], other.outlines[to]))
+        greedy[at[taken > _TAKEN * shapely.area(other.outlines[to])]] = True
+    return mine.unsquared(greedy)
+
+
+def _cut_by_larger(shelf: Shelf, index: int) -> Footprints:
+    """Buildings of a file without what lies in larger ones."""
+    mine = shelf[index]
+
+    def larger(at: Ints, other: Footprints, to: Ints) -> Bools:
+        one, two = (mine.pixels[at], -mine.region[at]), (other.pixels[to], -other.region[to])
+        bigger = (two[0] > one[0]) | ((two[0] == one[0]) & (two[1] > one[1]))
+        over: Bools = bigger & shapely.relate_pattern(mine.polygons[at], other.polygons[to], "T********")
+        return over
+
+    cut = cut_out(mine.polygons, shelf, larger)
+    polygons = np.array([largest_part(p) for p in cut], dtype=object)
+    return replace(mine, polygons=polygons)
+
+
+def cut_out(
+    polygons: Polygons, shelf: Shelf, wanted: Callable[[Ints, Footprints, Ints], Bools] | None = None
+) -> Polygons:
+    """Polygons in pixels without the buildings that overlap them, one file of buildings at a time.
+
+    `wanted(at, buildings, to)` says which pairs of polygon and building count; without it all that are squared.
+    """
+    left = polygons.copy()
+    if not len(polygons):
+        return left
+    for buildings in shelf.near(tuple(shapely.total_bounds(polygons).tolist())):
+        at, to = shapely.STRtree(buildings.polygons).query(left, predicate="intersects")
+        counts = buildings.squared[to] if wanted is None else wanted(at, buildings, to)
+        at, to = at[counts], to[counts]
+        order = np.argsort(at, kind="stable")
+        changed, first = np.unique(at[order], return_index=True)
+        for index, near in zip(changed, np.split(to[order], first[1:]), strict=False):
+            over = shapely.union_all(buildings.polygons[near])
+            left[index] = shapely.difference(left[index], over)
+    return left
+
+
+def largest_part(geometry: Any) -> Any:
+    """The largest polygon of a geometry, the first of equals."""
+    parts = shapely.get_parts(geometry)
+    return parts[int(np.argmax(shapely.area(parts)))] if len(parts) > 1 else geometry
+
+
+def without(polygons: Polygons, shelf: Shelf, min_area_px: Ints) -> tuple[Polygons, Ints]:
+    """Polygons in pixels without the squared buildings, in single parts, and which polygon each is of, the largest first.
+
+    Parts of a polygon that changed are dropped under `min_area_px` (one for each polygon).
+    """
+    cut = cut_out(polygons, shelf)
+    parts, whole = shapely.get_parts(cut, return_index=True)
+    area = shapely.area(parts)
+    changed = ~shapely.equals_exact(cut, polygons)
+    stays = ~changed[whole] | (area >= min_area_px[whole])
+    order = np.lexsort((-area, whole))
+    order = order[stays[order]]
+    return parts[order], whole[order]
+
+
+def outlines(job: VectorJob, parts: Sequence[Path], regions: Regions, buildings: Selection) -> Iterator[Footprints]:
+    """Buildings as they are where none is squared."""
+    for rings in rings_by_block(parts, regions, buildings):
+        region = rings.owner[rings.shell]
+        polygons = rings.polygons(rings.xy.astype(np.float64))
+        none = np.zeros(len(region), np.int64)
+        yield Footprints(region, regions.pixels[region], polygons, polygons, none, np.zeros(len(region)))
+
+
+def orientation_deg(job: VectorJob, buildings: Footprints) -> Floats:
+    """Direction of the main walls on the map, counter-clockwise from east, 0–90; NaN for circles and outlines."""
+    t, along = job.transform, np.stack([np.cos(buildings.direction), np.sin(buildings.direction)])
+    east, north = t.a * along[0] + t.b * along[1], t.d * along[0] + t.e * along[1]
+    angle: Floats = np.round(np.degrees(np.arctan2(north, east)), 3) % 90
+    return np.where(np.isin(buildings.shape, (0, SHAPES.index("circle"))), np.nan, angle)
