@@ -1,31 +1,14 @@
-"""Train a model: `python pipelines/train.py --config configs/train/default.yaml`. Exit code 2 if the settings or data are wrong."""
+"""Train a model: the batch job behind a schedule.
 
-import argparse
-import logging
+    python pipelines/train.py --config CONFIG.yaml [--fresh]
+
+It is `geoseg train`: CONFIG.yaml is explained in configs/train, a killed run goes on from its last checkpoint. Exit
+codes: 0 trained, 1 an output could not be written, 2 settings or data are wrong, 130 interrupted.
+"""
+
 import sys
-from pathlib import Path
 
-from geoseg.errors import GeosegError
-from geoseg.train_config import load_train_config
-
-
-def main() -> int:
-    """Read the settings, train, and say where the model is."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", type=Path, required=True, help="YAML file, see configs/train")
-    parser.add_argument("--fresh", action="store_true", help="start anew, even where a killed run could go on")
-    args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    try:
-        config = load_train_config(args.config)
-        from geoseg.nn.train import train  # torch takes seconds to import: wrong settings are said before
-
-        logging.info("model directory: %s", train(config, resume=not args.fresh))
-    except GeosegError as exc:
-        logging.error("%s", exc)
-        return 2
-    return 0
-
+from geoseg.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["train", *sys.argv[1:]]))

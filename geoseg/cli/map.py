@@ -1,27 +1,11 @@
 """`geoseg map`."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-
-class _Numbers(click.ParamType):  # type: ignore[type-arg]
-    """Numbers with commas between them."""
-
-    def __init__(self, kind: Callable[[str], float], name: str) -> None:
-        self._kind = kind
-        self.name = name
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        """`1,2,3` → (1, 2, 3)."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(self._kind(part) for part in value.split(","))
-        except ValueError:
-            self.fail(f"'{value}' is not of the form {self.name}", param, ctx)
+from geoseg.cli.parameters import Numbers
 
 
 @click.command("map", short_help="Map GeoTIFFs into GeoPackages and class rasters.")
@@ -32,8 +16,8 @@ class _Numbers(click.ParamType):  # type: ignore[type-arg]
 @click.option("--tile-size", type=int, help="Side of a tile in pixels, a multiple of 32.  [default: 1024]")
 @click.option("--overlap", type=int, help="Pixels that neighbouring tiles share, a multiple of 32.  [default: 128]")
 @click.option("--strip-rows", type=int, help="Tile rows in a strip.  [default: by size and workers]")
-@click.option("--bands", type=_Numbers(int, "1,2,3"), help="Bands of the scenes in the order of the model's.")
-@click.option("--value-range", type=_Numbers(float, "LOW,HIGH"), help="Pixel values to stretch to the model's range.")
+@click.option("--bands", type=Numbers(int, "1,2,3"), help="Bands of the scenes in the order of the model's.")
+@click.option("--value-range", type=Numbers(float, "LOW,HIGH"), help="Pixel values to stretch to the model's range.")
 @click.option("--any-pixel-size", is_flag=True, default=None, help="Map scenes of any pixel size as they are.")
 @click.option("--allow-ungeoreferenced", is_flag=True, default=None, help="Map scenes without CRS or geotransform.")
 @click.option("--workers", type=int, help="Worker processes; 0 works in this process.  [default: by cores]")

@@ -31,7 +31,7 @@ def load_model(model_dir: Path) -> nn.Module:
             "the weights were changed or damaged. Copy the model directory again."
         )
     model = build_from_config(model_dir / CONFIG_FILE)
-    load_weights(model, path)
+    fill(model, read_safetensors(path), path)
     return model.eval()
 
 
@@ -70,18 +70,25 @@ def build_from_config(path: Path) -> nn.Module:
     return build(config[_ARCHITECTURE_KEY], config)
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Load a safetensors file into `model`, strictly, in the model's own dtype; raises ModelError."""
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file by name; raises ModelError for anything else."""
     try:
-        tensors = load_file(path)
+        tensors: dict[str, Tensor] = load_file(path)
     except (SafetensorError, OSError) as exc:
         raise ModelError(
             f"{path}: not a safetensors file ({exc}). Pickled weights can run code and are refused."
         ) from None
+    return tensors
+
+
+def fill(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Load the tensors of `path` into `model`, strictly, in the model's own dtype; raises ModelError."""
     try:
         model.load_state_dict(tensors, strict=True)
     except RuntimeError as exc:
-        raise ModelError(f"{path}: the weights do not fit config.json: {' '.join(str(exc).split())[:300]}") from None
+        raise ModelError(
+            f"{path}: the weights do not fit the network's settings: {' '.join(str(exc).split())[:300]}"
+        ) from None
 
 
 def _settings(model: nn.Module) -> dict[str, Any]:

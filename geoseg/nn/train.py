@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAverag
 from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
+from geoseg.card import write_card
 from geoseg.contract import Contract
 from geoseg.contract import Source as SourceRecord
 from geoseg.errors import TrainingError
@@ -19,7 +20,7 @@ from geoseg.nn.data import GridWindows, RandomWindows, TrainingData, Window, rea
 from geoseg.nn.data_sources import labelled
 from geoseg.nn.modeldir import save_model
 from geoseg.nn.task import SegmentationTask
-from geoseg.nn.train_report import example_windows, write_card, write_curves, write_examples
+from geoseg.nn.train_report import example_windows, write_curves, write_examples
 from geoseg.train_config import TrainConfig
 
 _CURVES = "curves"

@@ -1,7 +1,7 @@
-"""What a training leaves beside the weights: curves, examples beside the truth, scores and the model card."""
+"""What a training leaves beside the weights: curves and examples beside the truth."""
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from geoseg.contract import Contract
 from geoseg.files import atomic
 from geoseg.legend import Legend
 from geoseg.nn.data import Window
@@ -68,33 +67,6 @@ def example_windows(windows: Any) -> list[Window]:
     count = min(_EXAMPLES, len(windows))
     places = [int(i) for i in np.linspace(0, len(windows), count, endpoint=False)]
     return [max((windows[j] for j in _nearby(i, len(windows))), key=_classes) for i in places]
-
-
-def write_card(contract: Contract, model_dir: Path, notes: str) -> None:
-    """`README.md` of a model directory: what the model is for, made from, and how well it does."""
-    with atomic(model_dir / "README.md") as tmp:
-        tmp.write_text("\n".join(_card(contract, notes)) + "\n", encoding="utf-8")
-
-
-def _card(contract: Contract, notes: str) -> Iterator[str]:
-    size = contract.pixel_size_m
-    yield f"# {contract.name} {contract.version}\n\n{contract.description}\n"
-    yield f"- Bands: {', '.join(contract.bands)} ({contract.dtype})"
-    yield f"- Pixel size: {size.min}–{size.max} m, best at {size.native} m"
-    yield f"- Classes: {', '.join(c.name for c in contract.legend)}"
-    yield f"- Licence of the weights: {contract.licence}\n"
-    yield "## Trained on\n\n| source | labelled megapixels | licence |\n|---|---|---|"
-    for source in contract.sources:
-        yield f"| {source.name} | {source.pixels / 1e6:.1f} | {source.licence} |"
-    yield "\n## Measured on held-out ground\n\n| source | class | IoU | F1 | precision | recall |\n|---|---|---|---|---|---|"
-    for name, result in contract.metrics.items():
-        for class_name, s in result["classes"].items():
-            yield f"| {name} | {class_name} | {s['iou']:.3f} | {s['f1']:.3f} | {s['precision']:.3f} | {s['recall']:.3f} |"
-    yield "\n| source | loss | accuracy | labelled megapixels |\n|---|---|---|---|"
-    for name, result in contract.metrics.items():
-        yield f"| {name} | {result['loss']:.3f} | {result['accuracy']:.3f} | {result['pixels'] / 1e6:.1f} |"
-    if notes:
-        yield f"\n## Limits\n\n{notes.strip()}"
 
 
 def _series(rows: list[dict[str, str]], name: str) -> tuple[list[int], list[float]]:
