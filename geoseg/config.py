@@ -54,10 +54,18 @@ class RunSettings(_Strict):
     """Map scenes outside the model's range of pixel sizes as they are, with a warning."""
     allow_ungeoreferenced: bool = False
     """Map scenes without CRS or geotransform, in pixels of the model's native size."""
+    on_bad_block: Literal["fail", "nodata"] = "fail"
+    """What becomes of a block of a scene that cannot be decoded: its strip fails, or the block is nodata."""
     workers: Annotated[int, Field(ge=0)] | None = None
     """Dask worker processes; 0 maps in this process without Dask; None chooses by cores and GPUs."""
     scheduler: str | None = None
     """Address of a running Dask scheduler, or its scheduler file."""
+    cluster: Path | None = None
+    """File that describes the cluster to run on, see configs/cluster."""
+    insecure_network: bool = False
+    """Let Dask speak over the network without TLS, where nobody else is on it."""
+    shard: Annotated[str, Field(pattern=r"^[1-9]\d*/[1-9]\d*$")] | None = None
+    """`I/N`: map only the I-th of N parts of the scenes, chosen by the hash of their path; N such runs map all."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the network runs; auto takes a GPU where there is one."""
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
@@ -91,9 +99,18 @@ class RunSettings(_Strict):
             raise ValueError(f"value_range {self.value_range} must be low, high with low < high")
         if self.quiet and self.verbose:
             raise ValueError("quiet and verbose exclude each other")
-        if self.scheduler is not None and self.workers is not None:
-            raise ValueError("scheduler and workers exclude each other: the scheduler knows its workers")
+        places = [k for k in ("cluster", "scheduler", "workers") if getattr(self, k) is not None]
+        if len(places) > 1:
+            raise ValueError(f"{' and '.join(places)} exclude each other: each says where the work is done")
+        if self.shard is not None and self.shard_of[0] > self.shard_of[1]:
+            raise ValueError(f"shard {self.shard} must be I/N with I from 1 to N")
         return self
+
+    @property
+    def shard_of(self) -> tuple[int, int]:
+        """Number of the part and of all parts; 1, 1 where all scenes are mapped."""
+        part, parts = (self.shard or "1/1").split("/")
+        return int(part), int(parts)
 
     @property
     def model_dir(self) -> Path:

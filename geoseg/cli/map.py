@@ -20,8 +20,16 @@ from geoseg.cli.parameters import Numbers
 @click.option("--value-range", type=Numbers(float, "LOW,HIGH"), help="Pixel values to stretch to the model's range.")
 @click.option("--any-pixel-size", is_flag=True, default=None, help="Map scenes of any pixel size as they are.")
 @click.option("--allow-ungeoreferenced", is_flag=True, default=None, help="Map scenes without CRS or geotransform.")
+@click.option(
+    "--on-bad-block",
+    type=click.Choice(["fail", "nodata"]),
+    help="A block that cannot be decoded fails its strip, or is left as nodata.  [default: fail]",
+)
 @click.option("--workers", type=int, help="Worker processes; 0 works in this process.  [default: by cores]")
 @click.option("--scheduler", metavar="ADDRESS|FILE", help="A running Dask scheduler.")
+@click.option("--cluster", metavar="FILE", type=click.Path(path_type=Path), help="The cluster to run on, in YAML.")
+@click.option("--insecure-network", is_flag=True, default=None, help="Let Dask do without TLS beyond this machine.")
+@click.option("--shard", metavar="I/N", help="Map only the I-th of N parts of the scenes.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the network runs.  [default: auto]")
 @click.option("--keep-confidence", is_flag=True, default=None, help="Also write NAME_confidence.tif.")
 @click.option("--overwrite", is_flag=True, default=None, help="Map again what is up to date.")

@@ -43,6 +43,8 @@ class Forward:
         self._batch = 1 if self.device.type == "cpu" else _GPU_BATCH
         self.seconds: defaultdict[str, float] = defaultdict(float)
         """Wall time spent so far on `prepare` (crop, scale, extend) and `forward`; on a GPU, on asking for them."""
+        self.halved_to: int | None = None
+        """Tiles forwarded at once, where a lack of memory halved them."""
         model = model.eval().requires_grad_(False)
         self._model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -74,6 +76,7 @@ class Forward:
                 if self._batch == 1:
                     raise
                 self._batch //= 2
+                self.halved_to = self._batch
                 continue
             yield from zip(group, logits, strict=True)
             start += len(group)

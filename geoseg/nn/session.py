@@ -33,7 +33,8 @@ class ModelSpec:
 _LOCK = threading.Lock()
 """One strip at a time in a process: a second one would only double the memory."""
 _forwards: dict[tuple[Path, str, str, str], Forward] = {}
-_passes: dict[str, tuple[ScenePass, SceneReader]] = {}
+_passes: dict[tuple[str, bool], tuple[ScenePass, SceneReader]] = {}
+_lost_pixels = 0
 loads = 0
 """Models loaded by this process; tests hold it to one."""
 
@@ -57,26 +58,35 @@ def forward_of(spec: ModelSpec) -> Forward:
 
 
 def segment(
-    spec: ModelSpec, scene: Scene, bands: tuple[int, ...], grid: Grid, strip: Strip, fingerprint: str
+    spec: ModelSpec,
+    scene: Scene,
+    bands: tuple[int, ...],
+    grid: Grid,
+    strip: Strip,
+    fingerprint: str,
+    *,
+    tolerant: bool = False,
 ) -> Iterator[ClassRows]:
-    """The final rows of a strip; a strip that follows the one before goes on from its accumulator."""
+    """The final rows of a strip; a strip that follows the one before goes on from its accumulator.
+
+    With `tolerant`, blocks of the scene that cannot be decoded count as nodata.
+    """
+    global _lost_pixels
     with _LOCK:
-        scene_pass = _pass(spec, scene, bands, grid, fingerprint)
+        key = fingerprint, tolerant
+        if key not in _passes:
+            release()
+            opened = SceneReader(scene, bands, tolerant=tolerant)
+            _passes[key] = ScenePass(forward_of(spec), opened, grid), opened
+        scene_pass, reader = _passes[key]
         try:
             yield from scene_pass.strip(strip)
         except BaseException:
             release()  # a broken pass is not gone on with
             raise
+        _lost_pixels += reader.lost_pixels(strip.row_start, strip.row_stop)
         if strip.row_stop == scene.height:
             release()
-
-
-def _pass(spec: ModelSpec, scene: Scene, bands: tuple[int, ...], grid: Grid, fingerprint: str) -> ScenePass:
-    if fingerprint not in _passes:
-        release()
-        reader = SceneReader(scene, bands)
-        _passes[fingerprint] = (ScenePass(forward_of(spec), reader, grid), reader)
-    return _passes[fingerprint][0]
 
 
 def take_seconds() -> dict[str, float]:
@@ -85,6 +95,18 @@ def take_seconds() -> dict[str, float]:
     for forward in _forwards.values():
         forward.seconds.clear()
     return seconds
+
+
+def take_lost_pixels() -> int:
+    """Pixels since the last call that are nodata because their block could not be decoded."""
+    global _lost_pixels
+    lost, _lost_pixels = _lost_pixels, 0
+    return lost
+
+
+def halved_batch() -> int | None:
+    """Tiles forwarded at once, where a lack of memory halved them."""
+    return next((f.halved_to for f in _forwards.values()), None)
 
 
 def release() -> None:

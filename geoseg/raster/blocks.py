@@ -34,6 +34,11 @@ class BlockTable:
         return len(self.directories[0].sizes)
 
     @property
+    def count(self) -> int:
+        """Blocks of the scene."""
+        return self.directories[0].sizes.size
+
+    @property
     def written_blocks(self) -> int:
         """Blocks of the scene that were ever written."""
         return int(np.count_nonzero(self.directories[0].sizes))
@@ -41,7 +46,7 @@ class BlockTable:
     @property
     def any_missing(self) -> bool:
         """Whether a block of the scene was never written."""
-        return self.written_blocks < self.directories[0].sizes.size
+        return self.written_blocks < self.count
 
     def check_whole(self) -> None:
         """Raise BrokenRaster if a block of any directory ends beyond the end of the file."""

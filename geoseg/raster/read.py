@@ -1,5 +1,6 @@
 """The pixels of a scene, in full-width rows from top to bottom, each block decoded once."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -47,9 +48,14 @@ class SceneReader:
     every read would cost more than the copying.
     """
 
-    def __init__(self, scene: Scene, bands: tuple[int, ...]) -> None:
-        """Open the scene to read `bands` (1-based); raises BrokenRaster where it is no longer what it was."""
+    def __init__(self, scene: Scene, bands: tuple[int, ...], *, tolerant: bool = False) -> None:
+        """Open the scene to read `bands` (1-based); raises BrokenRaster where it is no longer what it was.
+
+        A `tolerant` reader takes blocks that cannot be decoded for blocks without data.
+        """
         self._scene = scene
+        self._tolerant = tolerant
+        self._lost: set[_Block] = set()
         self._bands = bands
         # Alpha is read together with the bands: where pixels are interleaved it lies in the same blocks.
         alpha = scene.alpha_band
@@ -65,7 +71,7 @@ class SceneReader:
     def rows(self, start: int, stop: int) -> Rows:
         """Rows start … stop − 1; cheap when it overlaps the rows asked for before. Valid until the call after the next.
 
-        Raises BrokenRaster where a block cannot be decoded.
+        Raises BrokenRaster where a block cannot be decoded, unless tolerant.
         """
         kept = self._kept
         if kept is None or not kept.start <= start <= kept.stop:
@@ -75,6 +81,10 @@ class SceneReader:
         self._kept = kept
         rows = _cut(kept, start - kept.start, stop - kept.start, start)
         return Rows(start, rows.pixels[: len(self._bands)], rows.valid)
+
+    def lost_pixels(self, start: int, stop: int) -> int:
+        """Pixels of rows start … stop − 1 whose block could not be decoded."""
+        return sum(max(0, min(stop, b.stop) - max(start, b.start)) * (b.right - b.left) for b in self._lost)
 
     def _extend(self, kept: Rows, start: int, stop: int) -> Rows:
         """Rows start … stop − 1 in the other buffer: those at hand are copied, the rest is read."""
@@ -116,15 +126,57 @@ class SceneReader:
         try:
             self._files.read(out)
         except RasterioError as exc:
-            raise BrokenRaster(
-                f"{scene.path}: rows {out.start}–{out.stop - 1} cannot be decoded ({exc}). Copy the file again from its source."
-            ) from exc
+            if not self._tolerant:
+                raise BrokenRaster(
+                    f"{scene.path}: rows {out.start}–{out.stop - 1} cannot be decoded ({exc}). Copy the file again from "
+                    "its source, or map all but the bad blocks with --on-bad-block nodata."
+                ) from exc
+            self._salvage(out)
         colors = out.pixels[: len(self._bands)]
         missing = nodata_pixels(colors, scene.nodata)
         if missing is not None:
             np.logical_and(out.valid, ~missing, out=out.valid)
         if len(self._reads) > len(self._bands):
             np.logical_and(out.valid, out.pixels[-1] > 0, out=out.valid)
+
+    def _salvage(self, out: Rows) -> None:
+        """Fill `out` block by block, where one of them is bad; raises BrokenRaster where the file itself is gone."""
+        scene = self._scene
+        try:
+            open_geotiff(scene.path).close()
+        except RasterioError as exc:
+            raise BrokenRaster(f"{scene.path}: can no longer be opened ({exc}).") from exc
+        for block in _blocks(scene, out.start, out.stop):
+            part = _window(out, block)
+            try:
+                self._files.read(part, block.left)
+            except RasterioError:
+                self._lost.add(block)
+                part.pixels[:] = 0
+                part.valid[:] = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """The part of a block that was asked for."""
+
+    start: int
+    stop: int
+    left: int
+    right: int
+
+
+def _blocks(scene: Scene, start: int, stop: int) -> Iterator[_Block]:
+    """The blocks of rows start … stop − 1."""
+    high, wide = scene.block_height, scene.block_width
+    for top in range(start // high * high, stop, high):
+        for left in range(0, scene.width, wide):
+            yield _Block(max(start, top), min(stop, top + high), left, min(left + wide, scene.width))
+
+
+def _window(rows: Rows, block: _Block) -> Rows:
+    down, across = slice(block.start - rows.start, block.stop - rows.start), slice(block.left, block.right)
+    return Rows(block.start, rows.pixels[:, down, across], rows.valid[down, across])
 
 
 class _Files:
@@ -152,17 +204,23 @@ class _Files:
                 file.close()
         set_gdal_config("GDAL_CACHEMAX", env.CACHE_BYTES)
 
-    def read(self, out: Rows) -> None:
-        """Fill `out` with pixels, and with what the masks in the files say; raises RasterioError."""
+    def read(self, out: Rows, left: int = 0) -> None:
+        """Fill `out`, which begins at column `left`, with pixels, and with what the masks in the files say.
+
+        Raises RasterioError.
+        """
         scene, valid = self._scene, out.valid
-        window = RasterioWindow(0, out.start, scene.width, len(valid))
+        height, width = valid.shape
+        window = RasterioWindow(left, out.start, width, height)
         if self._by_band:
             for file, band, plane in zip(self._by_band, self._bands, out.pixels, strict=True):
                 file.read(band, out=plane, window=window)
         else:
             self._src.read(list(self._bands), out=out.pixels, window=window)
         blocks = self._blocks
-        valid[:] = blocks.written(out.start, out.stop, scene.width, self._bands) if blocks.any_missing else True
+        valid[:] = True
+        if blocks.any_missing:
+            valid[:] = blocks.written(out.start, out.stop, scene.width, self._bands)[:, left : left + width]
         if scene.has_mask:
             valid &= self._src.read_masks(self._bands[0], window=window) > 0
         if self._mask is not None:

@@ -43,6 +43,9 @@ class Scene:
     transform: Transform
     block_height: int
     block_width: int
+    unwritten_blocks: int
+    """Blocks that were never written; they hold no data."""
+    blocks: int
     file_bytes: int
     identity: str
     """sha256 over size, time of change and samples of the content of file and mask."""
@@ -69,7 +72,7 @@ def inspect(path: Path, limits: Limits | None = None, *, allow_ungeoreferenced: 
         blocks.check_whole()
         with open_geotiff(path) as src:
             check_sizes(path, src, blocks, limits)
-            return _scene(path, src, limits, optional=allow_ungeoreferenced)
+            return _scene(path, src, blocks, limits, optional=allow_ungeoreferenced)
     except RasterioError as exc:
         raise BrokenRaster(f"{path}: GDAL cannot open it as a GeoTIFF ({exc}). Copy it again from its source.") from exc
     except UnicodeDecodeError as exc:  # rasterio reads the name of the CRS as it opens the file
@@ -80,7 +83,7 @@ def inspect(path: Path, limits: Limits | None = None, *, allow_ungeoreferenced: 
         raise NotARaster(f"{path}: cannot be read ({exc.strerror}). Check the disk it lies on.") from exc
 
 
-def _scene(path: Path, src: Any, limits: Limits, *, optional: bool) -> Scene:
+def _scene(path: Path, src: Any, blocks: BlockTable, limits: Limits, *, optional: bool) -> Scene:
     crs, transform = georeference(path, src, optional=optional)
     colors = src.colorinterp
     flags = src.mask_flag_enums[0]
@@ -102,6 +105,8 @@ def _scene(path: Path, src: Any, limits: Limits, *, optional: bool) -> Scene:
         transform=transform,
         block_height=src.block_shapes[0][0],
         block_width=src.block_shapes[0][1],
+        unwritten_blocks=blocks.count - blocks.written_blocks,
+        blocks=blocks.count,
         file_bytes=path.stat().st_size,
         identity=identity(path, mask_file),
     )

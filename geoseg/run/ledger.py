@@ -72,17 +72,32 @@ def commit_strip(work: Path, strip: Strip, record: StripRecord) -> None:
     path.with_suffix(".run").unlink(missing_ok=True)
 
 
-def committed(work: Path, fingerprint: str, strips: Iterable[Strip]) -> frozenset[int]:
-    """Indices of the strips whose file is there and is the one its record describes."""
-    return frozenset(s.index for s in strips if _is_committed(work, fingerprint, s))
+def committed(work: Path, fingerprint: str, strips: Iterable[Strip], *, whole: bool) -> frozenset[int]:
+    """Indices of the strips whose file is there and is the one its record describes.
+
+    With `whole`, strips in which a block could not be read do not count.
+    """
+    records = {s.index: record(work, fingerprint, s) for s in strips}
+    return frozenset(i for i, r in records.items() if r is not None and not (whole and r.unreadable))
 
 
-def _is_committed(work: Path, fingerprint: str, strip: Strip) -> bool:
+def record(work: Path, fingerprint: str, strip: Strip) -> StripRecord | None:
+    """The record of a strip if it is committed with this fingerprint and its file is whole."""
     path = strip_path(work, strip)
-    record = read_json(path.with_suffix(".json"))
-    if record is None or record.get("fingerprint") != fingerprint or not path.is_file():
-        return False
-    return bool(path.stat().st_size == record["bytes"] and sha256_file(path) == record["sha256"])
+    values = read_json(path.with_suffix(".json"))
+    if not isinstance(values, dict) or values.get("fingerprint") != fingerprint or not path.is_file():
+        return None
+    try:
+        found = StripRecord(**values)
+    except TypeError:  # of another version
+        return None
+    return found if path.stat().st_size == found.bytes and sha256_file(path) == found.sha256 else None
+
+
+def unreadable(work: Path, strips: Iterable[Strip]) -> int:
+    """Pixels of all committed strips that are nodata because a block of the scene could not be decoded."""
+    records = (read_json(strip_path(work, s).with_suffix(".json")) for s in strips)
+    return sum(r.get("unreadable", 0) for r in records if r is not None)
 
 
 def strip_rows(work: Path, fingerprint: str) -> int | None:
@@ -113,16 +128,20 @@ def finish(work: Path, record: dict[str, Any]) -> None:
         (work / "cut.json").unlink(missing_ok=True)
 
 
-def is_done(work: Path, fingerprint: str, outputs: tuple[Path, ...]) -> bool:
+def is_done(work: Path, fingerprint: str, outputs: tuple[Path, ...], *, whole: bool) -> bool:
     """Whether the scene was finished with this fingerprint and its outputs are still there.
+
+    With `whole`, a scene in which a block could not be read does not count.
 
     Rasters must have the size they were left with. GeoPackage and project need only be there: QGIS changes them when
     it opens them, and so do people who correct a map; their work is not thrown away.
     """
-    record = read_json(work / SCENE_RECORD)
-    if record is None or record.get("status") != "done" or record.get("fingerprint") != fingerprint:
+    found = read_json(work / SCENE_RECORD)
+    if found is None or found.get("status") != "done" or found.get("fingerprint") != fingerprint:
         return False
-    return all(_is_kept(path, record["bytes"].get(path.name)) for path in outputs)
+    if whole and found.get("unreadable"):
+        return False
+    return all(_is_kept(path, found["bytes"].get(path.name)) for path in outputs)
 
 
 def _is_kept(path: Path, size: int | None) -> bool:

@@ -156,12 +156,16 @@ class _Layout:
             warnings.append(f"not georeferenced: taken as pixels of {native} m, in a plane of its own")
         pixel_size = _pixel_size_m(scene, crs_wkt, transform)
         warnings += self._check_pixel_size(path, pixel_size)
+        if scene.unwritten_blocks:
+            warnings.append(
+                f"{scene.unwritten_blocks:,} of {scene.blocks:,} blocks of its file were never written: taken as nodata"
+            )
         grid = Grid(scene.height, scene.width, settings.tile_size, settings.overlap)
         outputs = self._outputs(path, name)
         work = self.output / OWN_FOLDER / name
         fingerprint = self._fingerprint(scene, bands, name)
         strips = self._strips(grid, work, fingerprint)
-        fresh = settings.overwrite
+        fresh, whole = settings.overwrite, settings.on_bad_block == "fail"
         return ScenePlan(
             name=name,
             scene=scene,
@@ -175,8 +179,8 @@ class _Layout:
             work=work,
             outputs=outputs,
             warnings=tuple(warnings),
-            done=not fresh and ledger.is_done(work, fingerprint, outputs.all),
-            committed=frozenset() if fresh else ledger.committed(work, fingerprint, strips),
+            done=not fresh and ledger.is_done(work, fingerprint, outputs.all, whole=whole),
+            committed=frozenset() if fresh else ledger.committed(work, fingerprint, strips, whole=whole),
         )
 
     def _check_pixel_size(self, path: Path, pixel_size: float) -> list[str]:

@@ -14,6 +14,7 @@ from geoseg.errors import OutputError
 from geoseg.raster.strips import CLASSES_BAND, CONFIDENCE_BAND
 from geoseg.run import ledger
 from geoseg.run.executors import Outcome
+from geoseg.run.ledger import StripRecord
 from geoseg.run.plan import RunPlan, ScenePlan
 from geoseg.run.redact import redacted
 from geoseg.run.tasks import (
@@ -77,7 +78,7 @@ class SceneRun:
         self._broken = ""
         self._digests: dict[str, str] = {}
         self._published: Published | None = None
-        self._unreadable: dict[int, int] = {}
+        self._unreadable = 0
 
     def start(self) -> None:
         """Prepare the work folder and lay out the first stage."""
@@ -122,6 +123,7 @@ class SceneRun:
             self._observe(
                 "strip", {"scene": self.plan.name, "task": task.key, "pixels": pixels, "seconds": value.seconds}
             )
+            self._remark(task, value)
         elif isinstance(task, VectorTask):
             self._parts[task.index] = value
         elif isinstance(task, RasterTask):
@@ -129,6 +131,13 @@ class SceneRun:
         elif isinstance(task, PublishTask):
             self._published = value
             self._digests |= value.sha256
+
+    def _remark(self, task: SegmentTask, record: StripRecord) -> None:
+        """Say what a strip did otherwise than usual."""
+        if record.batch is not None:
+            self._observe("memory", {"task": task.key, "host": record.host, "tiles at once": record.batch})
+        if record.unreadable:
+            self._observe("unreadable", {"scene": self.plan.name, "task": task.key, "pixels": record.unreadable})
 
     def _advance(self) -> None:
         """Lay out the next stage that has tasks, or end."""
@@ -168,9 +177,12 @@ class SceneRun:
             return
         status: Literal["partial", "done"] = "partial" if self._failed else "done"
         published = self._published
+        if self._run.settings.on_bad_block == "nodata":
+            self._unreadable = ledger.unreadable(self.plan.work, self.plan.strips)
         record = {
             "status": status,
             "fingerprint": self.plan.fingerprint,
+            "unreadable": self._unreadable,
             "path": redacted(str(self.plan.scene.path)),
             "failed_rows": {self._rows(i): reason for i, reason in self._failed.items()},
             "layers": published.layers if published else {},
@@ -187,6 +199,9 @@ class SceneRun:
 
     def _end(self, status: Literal["done", "partial", "failed"], reason: str) -> None:
         plan = self.plan
+        warnings = plan.warnings
+        if self._unreadable:
+            warnings += (f"{self._unreadable:,} pixels lie in blocks that cannot be decoded: taken as nodata",)
         self.over = True
         self.ready.clear()
         self.result = SceneResult(
@@ -198,7 +213,7 @@ class SceneRun:
             pixels=plan.pending_pixels,
             seconds=round(time.perf_counter() - self._started, 3),
             outputs=tuple(str(p) for p in plan.outputs.all) if status != "failed" else (),
-            warnings=plan.warnings,
+            warnings=warnings,
         )
         self._observe("scene_over", {"name": plan.name, "status": status, "reason": reason})
 

@@ -114,10 +114,12 @@ class SegmentTask:
         return f"segment-{self.plan.name}-{self.strip.first:05d}-{self.strip.stop:05d}"
 
     def run(self) -> StripRecord:
-        """Forward, blend, decide, write, commit."""
-        from geoseg.nn.session import ModelSpec, segment, take_seconds
+        """Forward, blend, decide, write, commit; returns the record if a worker did so just before it died."""
+        from geoseg.nn.session import ModelSpec, halved_batch, segment, take_lost_pixels, take_seconds
 
         plan, strip = self.plan, self.strip
+        if (done := ledger.record(plan.work, plan.fingerprint, strip)) is not None:
+            return done
         spec = ModelSpec(
             directory=self.settings.model_dir,
             contract=self.contract,
@@ -128,7 +130,8 @@ class SegmentTask:
         host = f"{socket.gethostname()}:{os.getpid()}"
         ledger.mark_begun(plan.work, strip, host)
         started = time.perf_counter()
-        rows = segment(spec, plan.scene, plan.bands, plan.grid, strip, plan.fingerprint)
+        tolerant = self.settings.on_bad_block == "nodata"
+        rows = segment(spec, plan.scene, plan.bands, plan.grid, strip, plan.fingerprint, tolerant=tolerant)
         path = ledger.strip_path(plan.work, strip)
         counts = write_strip(path, strip.row_stop - strip.row_start, plan.scene.width, rows)
         record = StripRecord(
@@ -140,6 +143,8 @@ class SegmentTask:
             counts={str(i): n for i, n in enumerate(counts) if n},
             seconds={**take_seconds(), "all": round(time.perf_counter() - started, 3)},
             host=host,
+            unreadable=take_lost_pixels(),
+            batch=halved_batch(),
         )
         ledger.commit_strip(plan.work, strip, record)
         return record

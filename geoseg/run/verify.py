@@ -80,8 +80,7 @@ def _raster(path: Path, record: dict[str, Any]) -> str:
     blocks = BlockTable.read(path)
     blocks.check_whole()
     if blocks.any_missing:
-        missing = blocks.directories[0].sizes.size - blocks.written_blocks
-        raise BrokenRaster(f"{path}: holed: {missing:,} blocks are gone.")
+        raise BrokenRaster(f"{path}: holed: {blocks.count - blocks.written_blocks:,} blocks are gone.")
     raise BrokenRaster(f"{path}: {has:,} bytes that are not those written (bit rot, or another program).")
 
 

@@ -1,0 +1,195 @@
+"""What goes wrong in real runs: workers that die, blocks that cannot be read, full disks, links that lead elsewhere."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import rasterio
+
+from benchmarks.faults import environment
+from geoseg.cli import main
+from geoseg.config import RunSettings
+from geoseg.files import sha256_file
+from geoseg.run.journal import journals, read_journal
+from geoseg.run.mapping import map_scenes
+from geoseg.run.verify import verify_folder
+from tests.conftest import write_raster
+
+TILING = {"tile_size": 64, "overlap": 32, "strip_rows": 2}
+ARGUMENTS = ["--tile-size", "64", "--overlap", "32", "--strip-rows", "2"]
+
+
+def mosaic(path, rows=448, cols=96, seed=0, **profile):
+    """Squares of random colours: the map of each strip differs."""
+    squares = np.random.default_rng(seed).integers(1, 255, (3, -(-rows // 16), -(-cols // 16)), dtype=np.uint8)
+    return write_raster(path, squares.repeat(16, 1).repeat(16, 2)[:, :rows, :cols], **profile)
+
+
+def run_map(scene, output, model, **changes):
+    values = {"workers": 0, "quiet": True, **TILING, **changes}
+    return map_scenes(RunSettings(inputs=(str(scene),), output=output, model=model, **values))
+
+
+def command(scene, output, model, *more):
+    arguments = ["map", scene, "-o", output, "--model", model, *ARGUMENTS, *more]
+    return [sys.executable, "-m", "geoseg.cli", *map(str, arguments)]
+
+
+def events(output, *names):
+    return [e for path in journals(output) for e in read_journal(path) if e["event"] in names]
+
+
+def classes(output, name="in"):
+    with rasterio.open(output / f"{name}_classes.tif") as src:
+        return src.read(1)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    return mosaic(tmp_path_factory.mktemp("faults") / "in.tif")
+
+
+@pytest.fixture(scope="module")
+def sound(scene, color_model, tmp_path_factory):
+    output = tmp_path_factory.mktemp("sound")
+    assert run_map(scene, output, color_model).exit_code == 0
+    return output
+
+
+# Strips that kill their workers
+
+
+@pytest.mark.slow
+def test_a_poison_strip_fails_alone_and_is_all_that_is_done_again(scene, sound, color_model, tmp_path):
+    """A worker dies with it twice, a third one when it is run alone; strips that waited there are not charged."""
+    arguments = command(scene, tmp_path, color_model, "--workers", "2", "--quiet")
+    done = subprocess.run(arguments, env=environment(poison=(3,)), capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    record = json.loads((tmp_path / ".geoseg" / "in" / "scene.json").read_text())
+    assert record["status"] == "partial"
+    ((rows, reason),) = record["failed_rows"].items()
+    assert "took 3 workers with it, the last one with nothing else to do" in reason
+    assert "run the same command again: only this is missing" in done.stderr
+    first, last = map(int, rows.split("–"))
+    whole, ours = classes(sound), classes(tmp_path)
+    assert (ours[first : last + 1] == 255).all()
+    keep = np.r_[0:first, last + 1 : len(whole)]
+    np.testing.assert_array_equal(ours[keep], whole[keep])
+    lost = events(tmp_path, "worker lost")
+    poisoned = [e for e in lost if e["task"].startswith("segment-in-00005")]
+    assert [(e["deaths"], e["alone"]) for e in poisoned] == [(1, False), (2, False), (3, True)]
+    assert all(e["deaths"] == 0 for e in lost if e not in poisoned), "an innocent strip was charged"
+    assert [f.state for f in verify_folder(tmp_path) if f.state != "whole"] == ["hole"]
+    assert main(["status", str(tmp_path)]) == 1
+    computed = len(events(tmp_path, "strip"))
+    assert run_map(scene, tmp_path, color_model).exit_code == 0
+    assert len(events(tmp_path, "strip")) == computed + 1
+    assert sha256_file(tmp_path / "in_classes.tif") == sha256_file(sound / "in_classes.tif")
+
+
+# Blocks of the scene that cannot be decoded
+
+
+def damage(path, *blocks):
+    """Overwrite blocks (column, row) of a compressed file; its time of change stays."""
+    stat = path.stat()
+    with rasterio.open(path) as src:
+        places = [int(src.get_tag_item(f"BLOCK_OFFSET_{c}_{r}", "TIFF", bidx=1)) for c, r in blocks]
+    with path.open("r+b") as file:
+        for place in places:
+            file.seek(place)
+            file.write(b"\xff" * 30)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+TILED = {"tiled": True, "blockxsize": 32, "blockysize": 32, "compress": "deflate"}
+BAD = (1, 7)
+"""Column and row of a block: pixels 224–255 × 32–63."""
+
+
+def test_a_bad_block_is_nodata_only_when_asked(color_model, tmp_path):
+    """As if the scene had said nodata there: a scene with a mask is the oracle."""
+    path = mosaic(tmp_path / "in.tif", nodata=0, **TILED)
+    with rasterio.open(path) as src:
+        pixels = src.read()
+    pixels[:, 224:256, 32:64] = 0
+    write_raster(tmp_path / "oracle.tif", pixels, nodata=0, **TILED)
+    run_map(tmp_path / "oracle.tif", tmp_path / "oracle", color_model)
+    damage(path, BAD)
+    out = tmp_path / "out"
+    refused = run_map(path, out, color_model)
+    assert refused.exit_code == 1
+    assert "map all but the bad blocks with --on-bad-block nodata" in refused.results[0].reason
+    assert refused.results[0].status == "partial"
+    computed = len(events(out, "strip"))
+    taken = run_map(path, out, color_model, on_bad_block="nodata")
+    assert taken.exit_code == 0
+    assert taken.results[0].warnings == ("1,024 pixels lie in blocks that cannot be decoded: taken as nodata",)
+    assert 0 < len(events(out, "strip")) - computed <= 2, "only what failed is done"
+    np.testing.assert_array_equal(classes(out), classes(tmp_path / "oracle", "oracle"))
+    assert (classes(out)[224:256, 32:64] == 255).all()
+    assert run_map(path, out, color_model, on_bad_block="nodata").results[0].status == "up to date"
+    assert run_map(path, out, color_model).results[0].status == "partial", "a map with such holes is not whole"
+
+
+def test_a_file_that_goes_away_is_no_bad_block(color_model, tmp_path):
+    from geoseg.errors import BrokenRaster
+    from geoseg.raster.read import SceneReader
+    from geoseg.raster.scene import inspect
+
+    path = mosaic(tmp_path / "in.tif", **TILED)
+    damage(path, BAD)
+    found = inspect(path)
+    reader = SceneReader(found, (1, 2, 3), tolerant=True)
+    path.rename(tmp_path / "elsewhere.tif")
+    with pytest.raises(BrokenRaster, match="can no longer be opened"):
+        reader.rows(0, 300)
+
+
+@pytest.mark.parametrize("profile", [TILED, {"compress": "deflate", "blockysize": 8}, {**TILED, "interleave": "band"}])
+def test_a_tolerant_reader_loses_the_bad_blocks_only(tmp_path, profile):
+    """Against the file as it was, block by block."""
+    from geoseg.raster.read import SceneReader
+    from geoseg.raster.scene import inspect
+
+    path = mosaic(tmp_path / "in.tif", **profile)
+    with rasterio.open(path) as src:
+        before, (high, wide) = src.read(), src.block_shapes[0]
+    bad = [(0, 2), (0, 5)] if wide == 96 else [(0, 2), (2, 7), (1, 13)]
+    damage(path, *bad)
+    expected = np.ones(before.shape[1:], bool)
+    for c, r in bad:
+        expected[r * high : (r + 1) * high, c * wide : (c + 1) * wide] = False
+    reader = SceneReader(inspect(path), (1, 2, 3), tolerant=True)
+    for start in range(0, 448, 48):
+        rows = reader.rows(start, min(448, start + 64))
+        np.testing.assert_array_equal(rows.valid, expected[rows.start : rows.stop])
+        np.testing.assert_array_equal(rows.pixels[:, rows.valid], before[:, rows.start : rows.stop][:, rows.valid])
+    assert reader.lost_pixels(0, 448) == int((~expected).sum())
+    assert reader.lost_pixels(0, 8) == 0
+    reader.close()
+
+
+def test_blocks_that_were_never_written_are_named(color_model, tmp_path):
+    path = tmp_path / "in.tif"
+    profile = {
+        "driver": "GTiff",
+        "count": 3,
+        "dtype": "uint8",
+        "height": 128,
+        "width": 96,
+        "crs": "EPSG:32633",
+        **TILED,
+    }
+    with rasterio.open(
+        path, "w", sparse_ok=True, transform=rasterio.Affine(0.5, 0, 5e5, 0, -0.5, 5e6), **profile
+    ) as dst:
+        dst.write(np.full((3, 32, 96), 90, np.uint8), window=((0, 32), (0, 96)))
+    result = run_map(path, tmp_path / "out", color_model)
+    assert result.exit_code == 0
+    assert result.results[0].warnings == ("9 of 12 blocks of its file were never written: taken as nodata",)
+    assert (classes(tmp_path / "out")[32:] == 255).all()
+    assert (classes(tmp_path / "out")[:32] != 255).all()
