@@ -10,6 +10,7 @@ import click
 
 from geoseg import __version__
 from geoseg.cli.demo import demo_command
+from geoseg.cli.evaluate import evaluate_command
 from geoseg.cli.map import map_command
 from geoseg.cli.model import model_group
 from geoseg.cli.status import status_command
@@ -24,7 +25,7 @@ def cli() -> None:
     """Turn folders of large GeoTIFFs into maps: styled GeoPackages of buildings, roads and green."""
 
 
-for verb in (map_command, status_command, verify_command, demo_command, train_command, model_group):
+for verb in (map_command, status_command, verify_command, demo_command, train_command, evaluate_command, model_group):
     cli.add_command(verb)
 
 

@@ -1,0 +1,100 @@
+"""Roads as lines, in metres: those of a map that has them, else the centrelines of its pixels."""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+
+from geoseg.evaluate.maps import ClassMap
+from geoseg.evaluate.roads import road_scores
+from geoseg.legend import BACKGROUND, NODATA, Legend, LegendClass
+from geoseg.raster.aligned import PixelGrid, write_class_rows
+from geoseg.vector.settings import VectorSettings
+from geoseg.vector.vectorize import VectorJob, assemble, block_rows, vectorize_block_row
+
+_ROWS = 1024
+
+
+def line_scores(
+    maps: tuple[ClassMap, ClassMap], c: LegendClass, grid: PixelGrid, legend: Legend, tolerance_m: float
+) -> dict[str, Any]:
+    """Precision, recall and quality within the buffer, and APLS, of two maps: prediction and reference."""
+    lines = [own if (own := m.lines(c)) is not None else _thinned(m, c, grid, legend) for m in maps]
+    found, truth = (_in_metres(_inside(own, grid), grid) for own in lines)
+    scores = road_scores(found, truth, tolerance_m=tolerance_m)
+    buffer = asdict(scores.buffer)
+    return {
+        "precision": _plain(buffer["correctness"]),
+        "recall": _plain(buffer["completeness"]),
+        "quality": _plain(buffer["quality"]),
+        "lateral_rmse_m": _plain(buffer["lateral_rmse_m"]),
+        "apls": _plain(scores.apls),
+        "length_ratio": _plain(scores.length_ratio),
+        "predicted_m": round(float(shapely.length(found).sum()), 1),
+        "reference_m": round(float(shapely.length(truth).sum()), 1),
+        "tolerance_m": tolerance_m,
+        "lines_of": {
+            side: "layer" if m.lines(c) is not None else "thinned pixels"
+            for side, m in zip(("prediction", "reference"), maps, strict=True)
+        },
+    }
+
+
+def _thinned(m: ClassMap, c: LegendClass, grid: PixelGrid, legend: Legend) -> NDArray[Any]:
+    """The centrelines that `geoseg map` would draw of the pixels of a class."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "classes.tif"
+        write_class_rows(path, grid, _only(m, c, grid.height))
+        job = VectorJob(
+            classes=path,
+            confidence=None,
+            transform=Affine(*grid.transform),
+            crs=grid.crs_wkt,
+            shape=(grid.height, grid.width),
+            legend=legend,
+            settings=VectorSettings(),
+            scene="",
+            work=Path(folder),
+        )
+        parts = [vectorize_block_row(job, index) for index in range(block_rows(job))]
+        chunks = [frame.geometry.array for frame in assemble(job, parts)[str(c.centerline_layer)]]
+        return np.concatenate([np.zeros(0, object), *(np.asarray(chunk, object) for chunk in chunks)])
+
+
+def _only(m: ClassMap, c: LegendClass, height: int) -> Iterator[NDArray[np.uint8]]:
+    for start in range(0, height, _ROWS):
+        ids = m.rows(start, min(start + _ROWS, height))
+        ids[(ids != c.id) & (ids != NODATA)] = BACKGROUND
+        yield ids
+
+
+def _inside(lines: NDArray[Any], grid: PixelGrid) -> NDArray[Any]:
+    """The parts of lines that lie on the grid; whole lines keep their ends to the last bit."""
+    a, _, c, _, e, f = grid.transform
+    box = shapely.box(c, f + e * grid.height, c + a * grid.width, f)
+    whole = shapely.covered_by(lines, box)
+    cut = shapely.get_parts(shapely.intersection(lines[~whole], box))
+    kept: NDArray[Any] = np.concatenate(
+        [lines[whole], cut[shapely.get_type_id(cut) == shapely.GeometryType.LINESTRING]]
+    )
+    return kept
+
+
+def _in_metres(lines: NDArray[Any], grid: PixelGrid) -> NDArray[Any]:
+    """Lines in the grid's CRS, or in UTM where its unit is no metre."""
+    frame = geopandas.GeoSeries(lines, crs=grid.crs_wkt or None)
+    if frame.crs is None or not len(frame):
+        return lines
+    metric = frame.crs.is_projected and frame.crs.axis_info[0].unit_name == "metre" and "Mercator" not in frame.crs.name
+    return np.asarray(frame.array if metric else frame.to_crs(frame.estimate_utm_crs()).array, dtype=object)
+
+
+def _plain(value: float) -> float | None:
+    return round(float(value), 6) if np.isfinite(value) else None

@@ -1,0 +1,229 @@
+"""Two forms of a map, raster and vectors, seen alike: rows of class ids, polygons of buildings, lines of roads."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import geopandas
+import numpy as np
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.features import rasterize
+
+from geoseg.errors import ConfigError
+from geoseg.legend import NODATA, Legend, LegendClass
+from geoseg.raster.aligned import AlignedReader, PixelGrid
+from geoseg.vector.measure import Ground
+
+_MAGIC = {".gpkg": b"SQLite format 3", ".geojson": b"{", ".json": b"{"}
+"""How a file of each form begins: GDAL is not asked to open anything else."""
+
+
+class ClassMap(Protocol):
+    """A map on the grid of the evaluation."""
+
+    def rows(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """(rows, width) class ids, NODATA where nothing is known."""
+
+    def polygons(self, c: LegendClass) -> geopandas.GeoDataFrame | None:
+        """The objects of a class in the CRS of the grid; None where the map has pixels only."""
+
+    def lines(self, c: LegendClass) -> NDArray[Any] | None:
+        """The centrelines of a class in the CRS of the grid; None where the map has none."""
+
+
+class RasterMap:
+    """A class raster."""
+
+    def __init__(self, path: Path, grid: PixelGrid, table: NDArray[np.uint8], *, warp: bool) -> None:
+        """`table` is (256,) class id by value; raises ConfigError where the raster does not lie on the grid."""
+        self._reader = AlignedReader(path, grid, warp=warp)
+        self._table = table
+        self._path = path
+
+    def rows(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """(rows, width) class ids, NODATA where nothing is known; raises ConfigError for values of no class."""
+        values, valid = self._reader.rows(start, stop)
+        ids: NDArray[np.uint8] = np.where(valid, self._table[values], NODATA).astype(np.uint8)
+        strange = ids == _STRANGE
+        if strange.any():
+            found = sorted({int(v) for v in values[strange]})
+            raise ConfigError(
+                f"{self._path}: values {found[:8]} belong to no class. Name them under `values` or `ignore` in a "
+                "configuration file (--config)."
+            )
+        return ids
+
+    def polygons(self, _: LegendClass) -> None:
+        """None: a raster has pixels only."""
+
+    def lines(self, _: LegendClass) -> None:
+        """None: a raster has pixels only."""
+
+
+class VectorMap:
+    """Layers of polygons and lines, painted on the grid; where several lie, the class of the lower id is on top."""
+
+    def __init__(
+        self, path: Path, grid: PixelGrid, legend: Legend, layers: Mapping[str, str], *, line_width_m: float
+    ) -> None:
+        """`layers`: class → layer; raises ConfigError where one cannot be read or has no CRS."""
+        self._grid = grid
+        self._lines: dict[int, geopandas.GeoDataFrame] = {}
+        self._polygons: dict[int, geopandas.GeoDataFrame] = {}
+        ground = Ground.of(Affine(*grid.transform), grid.crs_wkt, (grid.height, grid.width))
+        there = layer_names(path)
+        for c in legend:
+            if (layer := layers.get(c.name)) is None:
+                continue
+            frame = _read(path, layer, grid)
+            areas = frame[frame.geom_type.isin(["Polygon", "MultiPolygon"])]
+            if c.centerline_layer in there:
+                self._lines[c.id] = _of_lines(_read(path, c.centerline_layer, grid))
+            if (drawn := _of_lines(frame)).size:
+                self._lines.setdefault(c.id, drawn)
+                painted = _widened(drawn, ground, line_width_m)
+                areas = geopandas.GeoDataFrame(geometry=[*areas.geometry, *painted], crs=frame.crs)
+            self._polygons[c.id] = areas.explode(index_parts=False).reset_index(drop=True)
+        self._trees = {key: frame.sindex for key, frame in self._polygons.items()}
+
+    def rows(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """(rows, width) class ids; background where no feature lies."""
+        t, out = Affine(*self._grid.transform), np.zeros((stop - start, self._grid.width), np.uint8)
+        north, south = t.f + t.e * start, t.f + t.e * stop
+        box = shapely.box(t.c, south, t.c + t.a * self._grid.width, north)
+        for key in sorted(self._polygons, reverse=True):
+            near = self._polygons[key].geometry.iloc[np.sort(self._trees[key].query(box))]
+            if len(near):
+                rasterize(near, out=out, transform=t @ Affine.translation(0, start), default_value=key)
+        return out
+
+    def polygons(self, c: LegendClass) -> geopandas.GeoDataFrame | None:
+        """The polygons of a class in the CRS of the grid, each by itself."""
+        return self._polygons.get(c.id)
+
+    def lines(self, c: LegendClass) -> NDArray[Any] | None:
+        """The lines of a class in the CRS of the grid; None where it has polygons only."""
+        frame = self._lines.get(c.id)
+        return None if frame is None else np.asarray(frame.geometry.array, dtype=object)
+
+
+_STRANGE = 254
+"""Class id of values that belong to no class; a legend of that many classes is not compared."""
+
+
+def value_table(legend: Legend, values: Mapping[str, tuple[int, ...]], ignore: tuple[int, ...]) -> NDArray[np.uint8]:
+    """(256,) class id by value; without `values`, ids are values, and what no class claims is an error."""
+    table = np.full(256, 0 if values and "background" not in values else _STRANGE, np.uint8)
+    if not values:
+        table[: legend.channels] = np.arange(legend.channels)
+    for key, name in enumerate(legend.category_names):
+        table[list(values.get(name, ()))] = key
+    table[[*ignore, NODATA]] = NODATA
+    return table
+
+
+def is_vector(path: Path) -> bool:
+    """Whether a file is named as one of vectors; raises ConfigError where there is none, or it is not what it is named."""
+    if not path.is_file():
+        raise ConfigError(f"{path}: there is no such file.")
+    magic = _MAGIC.get(path.suffix.lower())
+    if magic is None:
+        return False
+    with path.open("rb") as file:
+        if not file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(magic):
+            raise ConfigError(f"{path}: does not begin like a {path.suffix} file. Save it again in QGIS.")
+    return True
+
+
+def layer_names(path: Path) -> list[str]:
+    """Names of the layers with a geometry; raises ConfigError."""
+    try:
+        layers = geopandas.list_layers(path.resolve())
+    except (ValueError, OSError, RuntimeError) as exc:
+        raise ConfigError(f"{path}: cannot be read ({exc}).") from exc
+    return [str(name) for name in layers.loc[layers.geometry_type.notna(), "name"]]
+
+
+def layers_by_class(path: Path, legend: Legend, named: Mapping[str, str], wanted: tuple[str, ...]) -> dict[str, str]:
+    """The layer of each class in a file of vectors; classes without one are left out.
+
+    Args:
+        path: GeoPackage or GeoJSON.
+        legend: its layers count where nothing else is `named`.
+        named: class → layer.
+        wanted: classes to look for; where that is one, and the file has one layer, it is that.
+
+    Raises ConfigError where a named layer, or every layer, is missing.
+
+    """
+    there = layer_names(path)
+    if lost := [f"'{layer}' ({name})" for name, layer in named.items() if layer not in there]:
+        raise ConfigError(f"{path}: no layer {', '.join(lost)}; there are {', '.join(there)}.")
+    found = {c.name: named.get(c.name, c.layer) for c in legend if c.name in wanted}
+    # A network of lines alone is a road map too.
+    lines = {c.name: c.centerline_layer for c in legend if c.name in wanted and c.centerline_layer in there}
+    found = {name: layer if layer in there else lines.get(name, "") for name, layer in found.items()}
+    found = {name: layer for name, layer in found.items() if layer}
+    if not found and len(there) == len(wanted) == 1:
+        return {wanted[0]: there[0]}
+    if not found:
+        raise ConfigError(
+            f"{path}: its layers are {', '.join(there)}, but {', '.join(c.layer for c in legend)} are looked for. "
+            "Say which class each holds under `layers` in a configuration file (--config)."
+        )
+    return found
+
+
+def bounds_grid(paths: tuple[Path, Path], pixel_size_m: float) -> PixelGrid:
+    """A grid over all features of two files of vectors, in the CRS of the second if that is metric, else in UTM."""
+    frames = [geopandas.read_file(p.resolve(), layer=name) for p in reversed(paths) for name in layer_names(p)]
+    frames = [f[f.geometry.notna()] for f in frames if f.crs is not None and len(f)]
+    if not frames:
+        raise ConfigError(f"{paths[0]} and {paths[1]}: no feature with a CRS, so there is nothing to compare.")
+    crs = frames[0].crs
+    if not (crs.is_projected and crs.axis_info[0].unit_name == "metre"):
+        crs = frames[0].estimate_utm_crs()
+    boxes = np.array([f.to_crs(crs).total_bounds for f in frames])
+    west, south = np.floor(boxes[:, :2].min(axis=0) / pixel_size_m) * pixel_size_m
+    east, north = boxes[:, 2:].max(axis=0)
+    height, width = (max(1, int(np.ceil(n / pixel_size_m))) for n in (north - south, east - west))
+    top = south + height * pixel_size_m
+    return PixelGrid(height, width, crs.to_wkt(), (pixel_size_m, 0.0, float(west), 0.0, -pixel_size_m, float(top)))
+
+
+def _read(path: Path, layer: str, grid: PixelGrid) -> geopandas.GeoDataFrame:
+    """The valid features of a layer in the CRS of the grid."""
+    try:
+        frame = geopandas.read_file(path.resolve(), layer=layer)
+    except (ValueError, OSError, RuntimeError) as exc:
+        raise ConfigError(f"{path}: layer '{layer}' cannot be read ({exc}).") from exc
+    if not grid.crs_wkt:
+        raise ConfigError(
+            f"{path}: vectors need a map beside them, but the raster has no CRS. Set it with gdal_edit.py."
+        )
+    if frame.crs is None:
+        raise ConfigError(f"{path}: layer '{layer}' has no CRS; set it in QGIS (Layer, Set CRS) and save again.")
+    frame = frame[frame.geometry.notna() & ~frame.geometry.is_empty].to_crs(grid.crs_wkt)
+    frame.geometry = shapely.make_valid(shapely.force_2d(frame.geometry.array))
+    return frame
+
+
+def _of_lines(frame: geopandas.GeoDataFrame) -> geopandas.GeoDataFrame:
+    lines = frame[frame.geom_type.isin(["LineString", "MultiLineString"])]
+    return lines.explode(index_parts=False).reset_index(drop=True)
+
+
+def _widened(lines: geopandas.GeoDataFrame, ground: Ground, width_m: float) -> NDArray[Any]:
+    """Lines as areas; a field `width_m` counts where it has a number."""
+    widths = np.full(len(lines), width_m)
+    if "width_m" in lines:
+        own = lines["width_m"].to_numpy(float, na_value=np.nan)
+        widths = np.where(own > 0, own, widths)
+    shapes = np.asarray(lines.geometry.array, dtype=object)
+    true_m = ground.length_m(shapes)
+    # Map units a metre, by each line's own length: that is a degree's share in maps of degrees.
+    scale = np.divide(shapely.length(shapes), true_m, out=np.ones_like(true_m), where=true_m > 0)
+    areas: NDArray[Any] = shapely.buffer(shapes, widths / 2 * scale)
+    return areas

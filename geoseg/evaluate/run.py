@@ -1,0 +1,210 @@
+"""An evaluation from two maps to its scores, read in strips: memory does not grow with the height of the maps."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+
+from geoseg.config import RunSettings
+from geoseg.contract import load_contract
+from geoseg.errors import ConfigError
+from geoseg.evaluate.lines import line_scores
+from geoseg.evaluate.maps import ClassMap, RasterMap, VectorMap, bounds_grid, is_vector, layers_by_class, value_table
+from geoseg.evaluate.objects import ObjectTracer, Polygons, object_scores
+from geoseg.evaluate.pixels import PixelCounts, pixel_scores, within
+from geoseg.evaluate.settings import EvaluateSettings
+from geoseg.files import sha256_file
+from geoseg.legend import NODATA, Legend, LegendClass
+from geoseg.raster.aligned import PixelGrid
+from geoseg.raster.scene import inspect
+from geoseg.run.plan import choose_bands
+from geoseg.vector.measure import ground_pixel_size_m
+
+_MOST_CLASSES = 253
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """Two maps on one grid."""
+
+    prediction: ClassMap
+    reference: ClassMap
+    grid: PixelGrid
+    legend: Legend
+    known: tuple[bool, ...]
+    """By class id: whether the reference labels it."""
+    pixel_m: tuple[float, float]
+
+    def reference_rows(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Rows of the truth."""
+        return _merged(self.reference.rows(start, stop), self.known)
+
+    def both(self, start: int, stop: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Rows of prediction and reference, classes that the reference does not label as background."""
+        return _merged(self.prediction.rows(start, stop), self.known), self.reference_rows(start, stop)
+
+    def labelled(self, rule: str) -> Iterator[LegendClass]:
+        """The labelled classes of a geometry rule."""
+        return (c for c in self.legend if c.rule == rule and self.known[c.id])
+
+
+def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
+    """Compare two maps; returns what `metrics.json` holds.
+
+    Raises ConfigError where they cannot be compared, and what reading them raises.
+    """
+    pair = _comparison(settings)
+    counts = PixelCounts(pair.legend.channels, within(settings.boundary_tolerance_m, pair.pixel_m))
+    objects = {c.id: _Objects(pair, c) for c in pair.labelled("building")}
+    height = pair.grid.height
+    for start in range(0, height, settings.strip_rows):
+        stop = min(start + settings.strip_rows, height)
+        first, last = max(0, start - counts.halo), min(height, stop + counts.halo)
+        predicted, reference = pair.both(first, last)
+        own = slice(start - first, stop - first)
+        counts.add(predicted, reference, own)
+        for of_class in objects.values():
+            of_class.add(start, predicted[own], reference[own])
+    if not counts.matrix.any():
+        raise ConfigError(
+            f"{settings.prediction} and {settings.reference} have no pixel in common that both know; check their CRS."
+        )
+    names = pair.legend.category_names
+    return {
+        "prediction": _identity(settings.prediction),
+        "reference": _identity(settings.reference),
+        "grid": {"height": height, "width": pair.grid.width, "pixel_m": [round(side, 6) for side in pair.pixel_m]},
+        "boundary_tolerance_m": settings.boundary_tolerance_m,
+        "class_names": names,
+        "not_labelled": [name for name, known in zip(names, pair.known, strict=True) if not known],
+        **pixel_scores(counts, names, pair.known),
+        "objects": {pair.legend.category_names[k]: o.scores(settings.object_iou) for k, o in objects.items()},
+        "roads": {
+            c.name: line_scores((pair.prediction, pair.reference), c, pair.grid, pair.legend, settings.road_tolerance_m)
+            for c in pair.labelled("road")
+        },
+        **_loss(settings, pair),
+    }
+
+
+class _Objects:
+    """The objects of a class on both maps: polygons where a map has them, else traced from its pixels."""
+
+    def __init__(self, pair: _Comparison, c: LegendClass) -> None:
+        transform = Affine(*pair.grid.transform)
+        self._class = c
+        self._frames = [m.polygons(c) for m in (pair.prediction, pair.reference)]
+        self._tracers = [ObjectTracer(transform) if frame is None else None for frame in self._frames]
+        self._places = [None if frame is None else _pixels_of(frame, transform) for frame in self._frames]
+        self._counted = [None if frame is None else np.zeros(len(frame), np.bool_) for frame in self._frames]
+
+    def add(self, start: int, predicted: NDArray[np.uint8], reference: NDArray[np.uint8]) -> None:
+        """The next rows; an object counts where its middle lies on a pixel that both maps know."""
+        seen = (predicted != NODATA) & (reference != NODATA)
+        for ids, tracer, places, counted in zip(
+            (predicted, reference), self._tracers, self._places, self._counted, strict=True
+        ):
+            if tracer is not None:
+                tracer.add((ids == self._class.id) & seen)
+            elif places is not None and counted is not None:
+                row, col = places[:, 0] - start, places[:, 1]
+                here = (row >= 0) & (row < seen.shape[0]) & (col >= 0) & (col < seen.shape[1])
+                counted[here] = seen[row[here], col[here]]
+
+    def scores(self, threshold: float) -> dict[str, Any]:
+        """Scores over all rows."""
+        found, truth = self._polygons(0), self._polygons(1)
+        frame, counted = self._frames[0], self._counted[0]
+        confidence = None
+        if frame is not None and "confidence" in frame:
+            confidence = frame["confidence"].to_numpy(float, na_value=np.nan)[counted]
+        return object_scores(found, truth, confidence, threshold)
+
+    def _polygons(self, side: int) -> Polygons:
+        frame, tracer = self._frames[side], self._tracers[side]
+        if tracer is not None:
+            return tracer.polygons()
+        assert frame is not None  # noqa: S101 - one of the two is there
+        own: Polygons = np.asarray(frame.geometry.array, dtype=object)[self._counted[side]]
+        return own
+
+
+def _comparison(settings: EvaluateSettings) -> _Comparison:
+    legend = load_contract(settings.model_dir).legend
+    if len(legend.classes) > _MOST_CLASSES:
+        raise ConfigError(f"{len(legend.classes)} classes, but at most {_MOST_CLASSES} are compared.")
+    wanted = settings.classes or tuple(c.name for c in legend)
+    for name in (*wanted, *settings.layers, *(n for n in settings.values if n != "background")):
+        legend.by_name(name)
+    vectors = is_vector(settings.prediction), is_vector(settings.reference)
+    layers = layers_by_class(settings.reference, legend, settings.layers, wanted) if vectors[1] else {}
+    labelled = tuple(layers) if vectors[1] else wanted
+    grid = _grid(settings, vectors)
+    table = value_table(legend, settings.values, settings.ignore)
+    width = settings.line_width_m
+    if vectors[1]:
+        reference: ClassMap = VectorMap(settings.reference, grid, legend, layers, line_width_m=width)
+    else:
+        reference = RasterMap(settings.reference, grid, table, warp=settings.warp)
+    if vectors[0]:
+        own = layers_by_class(settings.prediction, legend, {}, labelled)
+        prediction: ClassMap = VectorMap(settings.prediction, grid, legend, own, line_width_m=width)
+    else:
+        prediction = RasterMap(settings.prediction, grid, value_table(legend, {}, ()), warp=settings.warp)
+    known = (True, *(c.name in labelled for c in legend))
+    shape = (grid.height, grid.width)
+    pixel_m = ground_pixel_size_m(Affine(*grid.transform), grid.crs_wkt, shape)
+    return _Comparison(prediction, reference, grid, legend, known, pixel_m)
+
+
+def _grid(settings: EvaluateSettings, vectors: tuple[bool, bool]) -> PixelGrid:
+    """That of the reference, else of the prediction, else of the image; where there is no raster, one over it all."""
+    if not vectors[1]:
+        return PixelGrid.of(settings.reference)
+    if not vectors[0]:
+        return PixelGrid.of(settings.prediction)
+    if settings.image is not None:
+        return PixelGrid.of(settings.image)
+    return bounds_grid((settings.prediction, settings.reference), settings.pixel_size_m)
+
+
+def _loss(settings: EvaluateSettings, pair: _Comparison) -> dict[str, Any]:
+    """The model's loss on the image, where one is given: classes alone do not tell how sure the model was."""
+    if settings.image is None:
+        return {"loss": None, "loss_note": "needs the image and the model: --image SCENE --model DIR"}
+    from geoseg.nn.scene_loss import scene_loss  # torch takes seconds to import, and little needs it
+
+    scene = inspect(settings.image, allow_ungeoreferenced=True)
+    offset = pair.grid.offset_of(PixelGrid.of_scene(scene))
+    if offset != (0, 0) or (scene.height, scene.width) != (pair.grid.height, pair.grid.width):
+        raise ConfigError(
+            f"{settings.image}: not on the pixel grid of the maps, so no loss can be taken. Leave it out."
+        )
+    bands = choose_bands(scene, RunSettings(bands=settings.bands), load_contract(settings.model_dir))
+    loss = scene_loss(settings.model_dir, scene, bands, pair.reference_rows, pair.known)
+    return {"loss": None if loss is None else round(loss, 6)}
+
+
+def _merged(ids: NDArray[np.uint8], known: tuple[bool, ...]) -> NDArray[np.uint8]:
+    if all(known):
+        return ids
+    table = np.arange(256, dtype=np.uint8)
+    table[: len(known)][~np.array(known)] = 0
+    return table[ids]
+
+
+def _pixels_of(frame: Any, transform: Affine) -> NDArray[np.int64]:
+    """(N, 2) row and column of a point inside of each polygon."""
+    points = shapely.point_on_surface(np.asarray(frame.geometry.array, dtype=object))
+    col, row = (shapely.get_x(points) - transform.c) / transform.a, (shapely.get_y(points) - transform.f) / transform.e
+    places: NDArray[np.int64] = np.floor(np.stack([row, col], axis=1)).astype(np.int64)
+    return places
+
+
+def _identity(path: Path) -> dict[str, str]:
+    return {"path": path.name, "sha256": sha256_file(path)}

@@ -1,0 +1,77 @@
+"""The cross-entropy of a model over a whole scene, from the same blended logits that its map is made of."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from geoseg.contract import load_contract
+from geoseg.grid.tiling import Grid, Span
+from geoseg.legend import NODATA
+from geoseg.nn.device import choose_device, choose_precision
+from geoseg.nn.forward import Forward
+from geoseg.nn.losses import merge_unlabelled
+from geoseg.nn.modeldir import load_model
+from geoseg.nn.segment import ClassRows, ScenePass
+from geoseg.raster.read import Rows, SceneReader
+from geoseg.raster.scene import Scene
+
+_OVERLAP_PX = 128
+
+LabelRows = Callable[[int, int], NDArray[np.uint8]]
+"""(rows, width) class ids of rows start … stop − 1, NODATA where nothing is known."""
+
+
+def scene_loss(
+    model_dir: Path, scene: Scene, bands: tuple[int, ...], labels: LabelRows, known: tuple[bool, ...]
+) -> float | None:
+    """Mean cross-entropy over the labelled pixels of a scene, in nats; None where there are none.
+
+    Args:
+        model_dir: the model.
+        scene: its image.
+        bands: 1-based, in the order of the model's.
+        labels: the truth, on the grid of the scene.
+        known: by class id, whether the truth labels the class; background stands for all that it does not.
+
+    """
+    contract = load_contract(model_dir)
+    device = choose_device("auto")
+    forward = Forward(load_model(model_dir), contract, device, choose_precision("auto", device))
+    reader = SceneReader(scene, bands)
+    try:
+        grid = Grid(scene.height, scene.width, contract.tile_size, min(_OVERLAP_PX, contract.tile_size // 64 * 32))
+        summing = _LossPass(forward, reader, grid, labels, known)
+        for strip in grid.strips(len(grid.rows)):
+            for _ in summing.strip(strip):
+                pass
+    finally:
+        reader.close()
+    return summing.total / summing.pixels if summing.pixels else None
+
+
+class _LossPass(ScenePass):
+    """A pass that sums the loss of final rows instead of deciding them."""
+
+    def __init__(
+        self, forward: Forward, source: SceneReader, grid: Grid, labels: LabelRows, known: tuple[bool, ...]
+    ) -> None:
+        super().__init__(forward, source, grid)
+        self._labels = labels
+        self._known = torch.tensor([known])
+        self.total = 0.0
+        self.pixels = 0
+
+    def _decide(self, span: Span, rows: Rows) -> ClassRows:
+        height = span.owned_stop - span.start
+        label = self._labels(span.start, span.owned_stop).astype(np.int64)
+        label[~rows.valid[:height]] = NODATA
+        log_p = merge_unlabelled(self._scores[None, :, :height], self._known.to(self._scores.device))
+        target = torch.from_numpy(label)[None].to(log_p.device)
+        self.total += float(functional.nll_loss(log_p, target, ignore_index=NODATA, reduction="sum"))
+        self.pixels += int(np.count_nonzero(label != NODATA))
+        nothing = np.empty((0, 0), np.uint8)
+        return ClassRows(span.start, nothing, nothing)

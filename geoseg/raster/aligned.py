@@ -1,0 +1,150 @@
+"""A raster of labels, read row by row on the pixel grid of another raster."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.raster import env
+
+# isort: split
+import rasterio
+from rasterio.crs import CRS
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window as RasterioWindow
+
+from geoseg.errors import BrokenRaster, ConfigError
+from geoseg.files import atomic
+from geoseg.legend import NODATA
+from geoseg.raster.checks import Transform
+from geoseg.raster.geotiff import open_geotiff
+from geoseg.raster.scene import Scene, inspect
+
+_OFF_PX = 0.05
+"""Grids that are nowhere further apart than this share of a pixel are one lattice: rounding did it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PixelGrid:
+    """Where the pixels of a raster lie."""
+
+    height: int
+    width: int
+    crs_wkt: str
+    """Empty where there is no CRS."""
+    transform: Transform
+
+    @classmethod
+    def of(cls, path: Path) -> "PixelGrid":
+        """The grid of a GeoTIFF; raises what `inspect` raises."""
+        return cls.of_scene(inspect(path, allow_ungeoreferenced=True))
+
+    @classmethod
+    def of_scene(cls, scene: Scene) -> "PixelGrid":
+        """The grid of a scene."""
+        return cls(scene.height, scene.width, scene.crs_wkt, scene.transform)
+
+    def offset_of(self, other: "PixelGrid") -> tuple[int, int] | None:
+        """Row and column in this grid of the first pixel of `other`; None unless both are parts of one lattice."""
+        if bool(self.crs_wkt) != bool(other.crs_wkt):
+            return None
+        if not self.crs_wkt:
+            return (0, 0) if (self.height, self.width) == (other.height, other.width) else None
+        if CRS.from_wkt(self.crs_wkt) != CRS.from_wkt(other.crs_wkt):
+            return None
+        (a, _, c, _, e, f), (a2, _, c2, _, e2, f2) = self.transform, other.transform
+        row, col = (f2 - f) / e, (c2 - c) / a
+        far = max(abs(e2 / e - 1) * other.height, abs(a2 / a - 1) * other.width)
+        off = max(abs(row - round(row)), abs(col - round(col)))
+        return (round(row), round(col)) if far <= _OFF_PX and off <= _OFF_PX else None
+
+
+class AlignedReader:
+    """One band of whole numbers, 0–255, on a grid that need not be its own."""
+
+    def __init__(self, path: Path, grid: PixelGrid, *, warp: bool = False) -> None:
+        """Open `path`; raises ConfigError where it has more bands, other numbers, or, unless `warp`, another lattice."""
+        scene = inspect(path, allow_ungeoreferenced=True)
+        if len(scene.color_bands) != 1 or np.dtype(scene.dtype).kind not in "ui":
+            raise ConfigError(
+                f"{path}: {len(scene.color_bands)} bands of {scene.dtype}, but one band of class ids is needed."
+            )
+        self._path = path
+        self._offset = grid.offset_of(PixelGrid.of_scene(scene))
+        self._grid = grid
+        if self._offset is None and not (warp and grid.crs_wkt and scene.crs_wkt):
+            raise ConfigError(
+                f"{path}: its pixels do not lie on the grid of the reference ({_words(PixelGrid.of_scene(scene))}; the "
+                f"reference: {_words(grid)}). Resample it, or let it be with --warp (nearest neighbour)."
+            )
+        self._src = open_geotiff(path)
+        if self._offset is None:
+            self._src = _warped(self._src, grid)
+            self._offset = (0, 0)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._src.close()
+
+    def rows(self, start: int, stop: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Values and where there are any, both (rows, width), of rows start … stop − 1 of the grid.
+
+        Raises BrokenRaster where a block cannot be decoded, ConfigError for values beyond 0–255.
+        """
+        shape = (stop - start, self._grid.width)
+        values, valid = np.zeros(shape, np.uint8), np.zeros(shape, np.bool_)
+        row, col = self._offset or (0, 0)
+        top, bottom = max(start, row), min(stop, row + self._src.height)
+        left, right = max(0, col), min(self._grid.width, col + self._src.width)
+        if top >= bottom or left >= right:
+            return values, valid
+        window = RasterioWindow(left - col, top - row, right - left, bottom - top)
+        try:
+            found: NDArray[Any] = self._src.read(1, window=window)
+            known = self._src.read_masks(1, window=window) > 0
+        except RasterioError as exc:
+            raise BrokenRaster(f"{self._path}: rows {top}–{bottom} cannot be decoded ({exc}). Copy it again.") from exc
+        if found[known].size and not 0 <= found[known].min() <= found[known].max() <= 255:
+            raise ConfigError(f"{self._path}: values beyond 0–255, but class ids are needed.")
+        inside = np.s_[top - start : bottom - start, left:right]
+        values[inside], valid[inside] = found.astype(np.uint8), known
+        return values, valid
+
+
+def write_class_rows(path: Path, grid: PixelGrid, rows: Any) -> None:
+    """Write (rows, width) arrays of class ids, from top to bottom, as a GeoTIFF on `grid`; 255 is no data."""
+    profile = {"driver": env.DRIVER, "height": grid.height, "width": grid.width, "count": 1, "dtype": "uint8"}
+    with (
+        atomic(path) as tmp,
+        rasterio.open(
+            tmp, "w", **profile, crs=grid.crs_wkt or None, transform=rasterio.Affine(*grid.transform),
+            nodata=NODATA, compress="deflate", zlevel=1, bigtiff="if_safer",
+        ) as dst,
+    ):  # fmt: skip
+        start = 0
+        for part in rows:
+            dst.write(part, 1, window=RasterioWindow(0, start, grid.width, len(part)))
+            start += len(part)
+
+
+def _warped(src: Any, grid: PixelGrid) -> WarpedVRT:
+    # With an alpha band, what lies outside of the source is known as such, whatever its nodata value.
+    return WarpedVRT(
+        src,
+        crs=grid.crs_wkt,
+        transform=rasterio.Affine(*grid.transform),
+        width=grid.width,
+        height=grid.height,
+        resampling=Resampling.nearest,
+        add_alpha=src.nodata is None,
+    )
+
+
+def _words(grid: PixelGrid) -> str:
+    name = CRS.from_wkt(grid.crs_wkt).to_string()[:40] if grid.crs_wkt else "no CRS"
+    a, _, c, _, e, f = grid.transform
+    return f"{grid.width} × {grid.height} pixels of {a:g} × {-e:g} from ({c:.8g}, {f:.8g}), {name}"
