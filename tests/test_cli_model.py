@@ -61,7 +61,7 @@ def test_check_of_a_scene_that_is_not_there(color_model, tmp_path, capsys):
     assert "names no GeoTIFF" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["map", "model check", "model export", "model import", "train"])
+@pytest.mark.parametrize("command", ["map", "model check", "model export", "model import", "train", "evaluate"])
 def test_a_pickle_is_refused_and_not_run(command, color_model, scene, tmp_path, capsys):
     model, target = tmp_path / "model", tmp_path / "owned"
     shutil.copytree(color_model, model)

@@ -1,0 +1,228 @@
+"""Maps in every form against each other: hand-worked, and as rasterio and torch see the same files."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+import shapely
+import torch
+from rasterio.features import rasterize
+
+from geoseg.cli import main
+from geoseg.errors import ConfigError
+from geoseg.evaluate.run import evaluate
+from geoseg.evaluate.settings import EvaluateSettings
+from geoseg.nn.modeldir import load_model
+from geoseg.nn.scaling import scale_pixels
+from tests.conftest import write_raster
+from tests.nn.training_sets import ORIGIN, PIXEL_M, SIDE, outlines, squares, write_tiff
+
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+LAYERS = ("buildings", "roads", "green")
+UTM = "EPSG:32633"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """One map in every form, and a worse one: the same, moved by two pixels."""
+    folder = tmp_path_factory.mktemp("maps")
+    _, label = squares(4)
+    moved = np.roll(label, (2, 2), axis=(0, 1))
+    for name, ids in (("truth", label), ("map", moved)):
+        write_tiff(folder / f"{name}.tif", ids, nodata=255)
+        vectors(folder / f"{name}.gpkg", ids)
+    vectors(folder / "degrees.gpkg", label, "EPSG:4326")
+    return folder
+
+
+def vectors(path, ids, crs=UTM):
+    for class_id, layer in enumerate(LAYERS, start=1):
+        outlines(ids == class_id).to_crs(crs).to_file(path, layer=layer)
+
+
+def compared(folder, prediction, reference, **changes):
+    values = {"prediction": folder / prediction, "reference": folder / reference, "output": folder / "out"}
+    return evaluate(EvaluateSettings(**values | changes))
+
+
+@pytest.mark.parametrize("reference", ["truth.tif", "truth.gpkg", "degrees.gpkg"])
+@pytest.mark.parametrize("prediction", ["map.tif", "map.gpkg"])
+def test_every_form_gives_the_same_pixels(files, prediction, reference):
+    expected = np.zeros((4, 4), int)
+    with rasterio.open(files / "map.tif") as a, rasterio.open(files / "truth.tif") as b:
+        np.add.at(expected, (b.read(1), a.read(1)), 1)
+    image = write_tiff(files / "image.tif", squares(4)[0])
+    found = compared(files, prediction, reference, image=image)
+    assert found["confusion"] == expected.tolist()
+    assert found["objects"]["building"]["reference"] == len(outlines(squares(4)[1] == 1).explode())
+    assert found["loss"] > 0
+
+
+def test_a_map_is_perfect_against_itself(files):
+    found = compared(files, "truth.tif", "truth.gpkg")
+    assert {s["iou"] for s in found["classes"].values()} == {1}
+    assert found["objects"]["building"]["f1"] == 1
+    assert found["roads"]["road"]["quality"] == found["roads"]["road"]["apls"] == 1
+
+
+@pytest.mark.parametrize("strip_rows", [1, 17, 40])
+@pytest.mark.parametrize("reference", ["truth.tif", "truth.gpkg"])
+def test_strips_do_not_matter(files, reference, strip_rows):
+    whole = compared(files, "map.tif", reference)
+    assert compared(files, "map.tif", reference, strip_rows=strip_rows) == whole
+
+
+def test_vectors_alone_make_their_own_grid(files):
+    found = compared(files, "map.gpkg", "truth.gpkg", pixel_size_m=0.25)
+    assert found["grid"]["pixel_m"] == pytest.approx([0.25] * 2, rel=1e-3)  # the scale of UTM
+    label = squares(4)[1]
+    roads = (outlines(np.roll(label, (2, 2), (0, 1)) == 2), outlines(label == 2))
+    a, b = (r.union_all() for r in roads)
+    assert found["classes"]["road"]["iou"] == pytest.approx(a.intersection(b).area / a.union(b).area, abs=1e-6)
+
+
+def test_a_reference_with_one_class_says_nothing_about_the_others(files, tmp_path):
+    outlines(squares(4)[1] == 1).to_file(tmp_path / "houses.geojson")
+    found = compared(files, "truth.tif", tmp_path / "houses.geojson", classes=("building",))
+    assert found["not_labelled"] == ["road", "green"]
+    assert list(found["classes"]) == ["building"]
+    assert (found["classes"]["building"]["iou"], found["roads"]) == (1, {})
+
+
+def test_other_values_and_values_that_say_nothing(files, tmp_path):
+    _, label = squares(4)
+    coded = np.where(label == 1, 200, 10).astype(np.uint8)
+    coded[:30] = 77
+    write_tiff(tmp_path / "coded.tif", coded)
+    with pytest.raises(ConfigError, match=r"values \[10, 77, 200\] belong to no class"):
+        compared(files, "truth.tif", tmp_path / "coded.tif")
+    found = compared(
+        files, "truth.tif", tmp_path / "coded.tif", classes=("building",), values={"building": (200,)}, ignore=(77,)
+    )
+    assert found["pixels"] == SIDE * (SIDE - 30)
+    assert found["classes"]["building"]["iou"] == 1
+
+
+def test_a_part_of_the_grid_is_compared_where_it_lies(files, tmp_path):
+    with rasterio.open(files / "truth.tif") as src:
+        part, transform = src.read()[:, 20:70, 10:60], src.transform @ rasterio.Affine.translation(10, 20)
+    write_raster(tmp_path / "part.tif", part, transform=transform, crs=UTM)
+    found = compared(files, tmp_path / "part.tif", "truth.tif")
+    assert (found["pixels"], found["accuracy"]) == (50 * 50, 1)
+    assert found["unmapped_pixels"] == SIDE**2 - 50 * 50
+
+
+def test_another_grid_is_refused_or_warped(files, tmp_path):
+    with rasterio.open(files / "truth.tif") as src:
+        ids = np.kron(src.read(), np.ones((1, 2, 2), np.uint8))
+        transform = src.transform @ rasterio.Affine.scale(0.5)
+    write_raster(tmp_path / "fine.tif", ids, transform=transform, crs=UTM)
+    with pytest.raises(ConfigError, match="do not lie on the grid of the reference"):
+        compared(files, tmp_path / "fine.tif", "truth.tif")
+    found = compared(files, tmp_path / "fine.tif", "truth.tif", warp=True)
+    assert (found["accuracy"], found["pixels"]) == (1, SIDE**2)
+
+
+@pytest.mark.parametrize("nodata", [None, 255])
+def test_what_lies_outside_of_a_warped_map_is_not_background(files, tmp_path, nodata):
+    with rasterio.open(files / "truth.tif") as src:
+        part, transform = src.read()[:, :48], src.transform @ rasterio.Affine.translation(0.5, 0)
+    write_raster(tmp_path / "part.tif", part, transform=transform, crs=UTM, nodata=nodata)
+    found = compared(files, tmp_path / "part.tif", "truth.tif", warp=True)
+    assert found["pixels"] == pytest.approx(48 * SIDE, abs=2 * SIDE)
+    assert found["pixels"] + found["unmapped_pixels"] == SIDE**2
+
+
+def test_lines_become_roads(files, tmp_path):
+    x, y = ORIGIN
+    line = shapely.LineString([(x + 5, y - 24), (x + 40, y - 24)])
+    gpd.GeoDataFrame({"width_m": [4.0]}, geometry=[line], crs=UTM).to_file(
+        tmp_path / "r.gpkg", layer="road_centerlines"
+    )
+    road = np.zeros((SIDE, SIDE), np.uint8)
+    area = line.buffer(2)
+    transform = rasterio.Affine(PIXEL_M, 0, x, 0, -PIXEL_M, y)
+    rasterize([area], out=road, transform=transform, default_value=2)
+    write_tiff(tmp_path / "road.tif", road)
+    found = compared(files, tmp_path / "road.tif", tmp_path / "r.gpkg", classes=("road",))
+    assert found["classes"]["road"]["iou"] == pytest.approx(1, abs=0.03)
+    scores = found["roads"]["road"]
+    assert scores["lines_of"] == {"prediction": "thinned pixels", "reference": "layer"}
+    assert (scores["precision"], scores["recall"]) == (1, pytest.approx(1, abs=0.06))
+    assert scores["reference_m"] == 35
+
+
+def test_the_loss_is_that_of_the_model(unet_model, tmp_path):
+    """One tile, so that the blended logits are those of one forward."""
+    image, label = squares(4)
+    write_tiff(tmp_path / "image.tif", image)
+    label[:20] = 255
+    write_tiff(tmp_path / "label.tif", label, nodata=255)
+    changes = {"image": tmp_path / "image.tif", "model": unet_model}
+    found = compared(tmp_path, "label.tif", "label.tif", **changes)
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
+    from tests.conftest import make_contract
+
+    with torch.no_grad():
+        logits = load_model(unet_model)(scale_pixels(pixels, None, make_contract().scaling))
+    expected = torch.nn.functional.cross_entropy(logits, torch.from_numpy(label)[None].long(), ignore_index=255)
+    # bfloat16 where the CPU computes in it.
+    assert found["loss"] == pytest.approx(float(expected), rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"reference": "none.tif"}, "no such file"),
+        ({"reference": "liar.gpkg"}, "does not begin like a .gpkg"),
+        (
+            {"reference": "truth.gpkg", "layers": {"road": "streets"}},
+            r"no layer 'streets' \(road\); there are buildings",
+        ),
+        ({"reference": "other.gpkg"}, "its layers are things, but buildings, roads, green are looked for"),
+        ({"reference": "far.tif"}, "no pixel in common"),
+        ({"classes": ("houses",)}, "no class 'houses'"),
+        ({"reference": "image.tif"}, "one band of class ids is needed"),
+        ({"image": "far.tif"}, "not on the pixel grid"),
+    ],
+)
+def test_what_cannot_be_compared_is_said(files, changes, message):
+    write_tiff(files / "image.tif", squares(4)[0])
+    (files / "liar.gpkg").write_text("<OGRVRTDataSource/>")
+    outlines(squares(4)[1] == 1).to_file(files / "other.gpkg", layer="things")
+    write_tiff(files / "far.tif", squares(4)[1], column=50)
+    given = {k: files / v if k in ("reference", "image") else v for k, v in changes.items()}
+    with pytest.raises(ConfigError, match=message):
+        compared(files, "map.tif", given.pop("reference", "truth.tif"), **given)
+
+
+def test_the_command_leaves_json_a_picture_and_a_table(files, tmp_path, capsys):
+    command = ["evaluate", str(files / "map.tif"), str(files / "truth.gpkg"), "-o", str(tmp_path / "out")]
+    assert main([*command, "--boundary-tolerance-m", "0.5"]) == 0
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["boundary_tolerance_m"] == 0.5
+    assert metrics["loss"] is None
+    assert metrics["prediction"]["path"] == "map.tif"
+    assert cv2.imread(str(tmp_path / "out" / "confusion.png")).shape == (90 + 4 * 120, 180 + 4 * 120, 3)
+    text = capsys.readouterr().out
+    assert f"{metrics['classes']['building']['iou']:.3f}" in text
+    assert "Road centrelines" in text
+
+
+def test_the_command_without_maps_says_what_it_needs(capsys):
+    assert main(["evaluate"]) == 2
+    assert "prediction: field required" in capsys.readouterr().err
+
+
+def test_the_pipeline_reads_a_configuration(files, tmp_path):
+    text = f"prediction: {files / 'map.tif'}\nreference: {files / 'truth.tif'}\noutput: {tmp_path / 'out'}\n"
+    (tmp_path / "c.yaml").write_text(text)
+    script = Path(__file__).parents[2] / "pipelines" / "evaluate.py"
+    subprocess.run([sys.executable, script, "--config", tmp_path / "c.yaml"], check=True, capture_output=True)
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["pixels"] == SIDE**2
