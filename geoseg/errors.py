@@ -2,6 +2,7 @@
 
     GeosegError
     ├── ConfigError          a setting, file or option is wrong: nothing was started (exit code 2)
+    │   └── Busy             another run holds the output folder: later it may start
     ├── SceneError           one scene cannot be mapped; the others go on (exit code 1)
     │   ├── NotARaster       not a GeoTIFF at all, or a VRT/XML that calls itself one
     │   ├── BrokenRaster     truncated, holed, or declares sizes that cannot be true
@@ -21,6 +22,10 @@ class GeosegError(Exception):
 
 class ConfigError(GeosegError):
     """A setting is wrong; nothing was started."""
+
+
+class Busy(ConfigError):
+    """Another run holds the output folder; the same call may succeed later."""
 
 
 class SceneError(GeosegError):

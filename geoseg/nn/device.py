@@ -36,11 +36,11 @@ def choose_precision(wanted: str, device: str) -> Precision:
 
 
 def prepare_process(threads: int | None) -> None:
-    """Use this many CPU threads (None: all cores of the process), and keep memory between tiles.
+    """Use this many CPU threads (None: the share of a worker, or all cores), and keep memory between tiles.
 
-    Dask starts its workers with OMP_NUM_THREADS=1, which torch would keep to.
+    Dask starts its workers with OMP_NUM_THREADS=1, which torch would keep to; GEOSEG_THREADS is what is meant.
     """
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(threads or int(os.environ.get("GEOSEG_THREADS", len(os.sched_getaffinity(0)))))
     _keep_freed_memory()
     if torch.cuda.is_available():
         torch.backends.cudnn.benchmark = True  # tiles come in four shapes at most

@@ -87,6 +87,11 @@ def name_scenes(paths: list[Path]) -> dict[Path, str]:
     return names
 
 
+def of_shard(paths: list[Path], part: int, parts: int) -> list[Path]:
+    """The files of one of `parts` parts, by the hash of their path: other files that come or go move none of them."""
+    return [p for p in paths if int(hashlib.sha256(os.fsencode(real(p))).hexdigest(), 16) % parts == part - 1]
+
+
 def _clashing(names: dict[Path, str]) -> list[Path]:
     """Files of the same name, also where upper and lower case are the same."""
     count = Counter(name.lower() for name in names.values())

@@ -37,7 +37,8 @@ class Journal:
         """The first line: what the run has before it; raises OutputError."""
         refused = {_name(r.path): r.reason for r in plan.refusals}
         pending = {s.name: str(s.scene.path) for s in plan.pending}
-        self.event("run", {"pid": os.getpid(), "host": socket.gethostname(), "pending": pending, "refused": refused})
+        run = {"pid": os.getpid(), "host": socket.gethostname(), "shard": plan.settings.shard}
+        self.event("run", {**run, "pending": pending, "refused": refused})
 
     def event(self, name: str, values: dict[str, Any]) -> None:
         """Append an event and wait until it is on the disk; raises OutputError."""

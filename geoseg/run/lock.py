@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from geoseg.errors import ConfigError, OutputError
+from geoseg.errors import Busy, OutputError
 from geoseg.files import output_error, read_json
 from geoseg.run.find import OWN_FOLDER
 
@@ -20,10 +20,12 @@ _PATIENCE_S = 0.5
 
 
 @contextmanager
-def locked(output: Path) -> Iterator[None]:
+def locked(output: Path, shard: str | None = None) -> Iterator[None]:
     """Hold the output folder; the system lets go of it when the process ends, however it ends.
 
-    Raises ConfigError where another run holds it, OutputError where the folder cannot be made or leads elsewhere.
+    Shards (`I/N`) of the same N hold it together, each shard once.
+
+    Raises Busy where another run holds it, OutputError where the folder cannot be made or leads elsewhere.
     """
     folder = output / OWN_FOLDER
     if folder.is_symlink():
@@ -33,23 +35,52 @@ def locked(output: Path) -> Iterator[None]:
         file = _open(folder / "lock", os.O_RDWR | os.O_CREAT)
     except OSError as exc:
         raise output_error(output, exc) from exc
-    with file:
-        if not _take(file):
-            raise ConfigError(
-                f"{output}: another run is writing there{_who(output)}. Wait for it, or choose another folder."
-            )
+    with file, _shard_lock(folder, shard):
+        alone = _take(file, shared=shard is not None)
+        if alone is None or (not alone and _shards(file) != _of(shard)):
+            raise Busy(f"{output}: another run is writing there{_who(output)}. Wait for it, or choose another folder.")
         holder = {
+            "shards": _of(shard),
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         try:
-            file.truncate(0)
-            file.write(json.dumps(holder))
-            file.flush()
+            if alone:
+                file.seek(0)
+                file.truncate(0)
+                file.write(json.dumps(holder))
+                file.flush()
         except OSError as exc:
             raise output_error(output, exc) from exc
+        if alone and shard is not None:
+            fcntl.flock(file, fcntl.LOCK_SH)  # the others may come in, now that it says who they must be
         yield
+
+
+@contextmanager
+def _shard_lock(folder: Path, shard: str | None) -> Iterator[None]:
+    """No shard runs twice."""
+    if shard is None:
+        yield
+        return
+    with _open(folder / f"lock-{shard.replace('/', '-of-')}", os.O_RDWR | os.O_CREAT) as file:
+        if not _take(file):
+            raise Busy(f"{folder.parent}: shard {shard} is being mapped by another run. Wait for it.")
+        yield
+
+
+def _of(shard: str | None) -> int:
+    return int(shard.split("/")[1]) if shard else 0
+
+
+def _shards(file: IO[str]) -> int | None:
+    """How many shards the run has that holds the folder."""
+    file.seek(0)
+    try:
+        return int(json.load(file)["shards"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def holder(output: Path) -> dict[str, Any] | None:
@@ -73,17 +104,19 @@ def _open(path: Path, flags: int) -> IO[str]:
     return os.fdopen(os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644), "r+", encoding="utf-8")
 
 
-def _take(file: IO[str]) -> bool:
+def _take(file: IO[str], *, shared: bool = False) -> bool | None:
+    """Whether the lock was taken alone (True), together with others (False, only if `shared`), or not at all (None)."""
     deadline = time.monotonic() + _PATIENCE_S
     while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.05)
-        else:
-            return True
+        for mode in (fcntl.LOCK_EX, fcntl.LOCK_SH)[: 1 + shared]:
+            try:
+                fcntl.flock(file, mode | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            return mode == fcntl.LOCK_EX
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(0.05)
 
 
 def _who(output: Path) -> str:

@@ -16,6 +16,11 @@ from geoseg.run.scene_run import SceneResult
 MANIFEST = "run.json"
 
 
+def manifest_name(shard: str | None) -> str:
+    """`run.json`, of a shard `run-2-of-8.json`."""
+    return f"run-{shard.replace('/', '-of-')}.json" if shard else MANIFEST
+
+
 def write_manifest(plan: RunPlan, results: list[SceneResult], run: dict[str, Any], exit_code: int) -> Path:
     """Write the manifest of a run into its output folder; returns its path.
 
@@ -25,7 +30,7 @@ def write_manifest(plan: RunPlan, results: list[SceneResult], run: dict[str, Any
         run: device, precision, versions, start time and seconds.
         exit_code: of the run.
     """
-    target = plan.output / MANIFEST
+    target = plan.output / manifest_name(plan.settings.shard)
     contract = plan.contract
     write_json(
         target,

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from geoseg.cluster_config import Cluster
 from geoseg.config import RunSettings
 from geoseg.errors import ConfigError, GeosegError, OutputError
+from geoseg.run.cluster import choose_cluster, network_workers
 from geoseg.run.driver import execute
 from geoseg.run.estimate import estimate
-from geoseg.run.executors import SerialExecutor, local_workers, open_executor
+from geoseg.run.executors import SerialExecutor, open_executor
 from geoseg.run.journal import Journal, open_journal
 from geoseg.run.lock import locked
 from geoseg.run.manifest import versions, write_manifest
@@ -43,17 +45,18 @@ def map_scenes(settings: RunSettings) -> RunResult:
     interrupted (by SIGTERM too): what is committed stays, and the same call goes on from there.
     """
     with open_reporter(settings) as report, _terminable():
-        plan = plan_run(settings, local_workers(settings), lambda path: report.event("look", {"path": str(path)}))
-        if not plan.scenes and not plan.refusals:
+        cluster = choose_cluster(settings)
+        plan = plan_run(settings, network_workers(cluster), lambda path: report.event("look", {"path": str(path)}))
+        if not plan.scenes and not plan.refusals and settings.shard is None:
             raise ConfigError("no scene to map: the inputs hold only outputs of geoseg.")
         report.planned(plan, estimate(plan))
         if settings.dry_run:
             return RunResult(plan, (), EXIT_SOME_FAILED if plan.refusals else EXIT_DONE)
-        with locked(plan.output), open_journal(plan.output) as journal:
-            return _run(plan, report, journal)
+        with locked(plan.output, settings.shard), open_journal(plan.output) as journal:
+            return _run(plan, cluster, report, journal)
 
 
-def _run(plan: RunPlan, report: Reporter, journal: Journal) -> RunResult:
+def _run(plan: RunPlan, cluster: Cluster | None, report: Reporter, journal: Journal) -> RunResult:
     started = time.perf_counter()
     run: dict[str, Any] = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -65,7 +68,7 @@ def _run(plan: RunPlan, report: Reporter, journal: Journal) -> RunResult:
     journal.begin(plan)
     exit_code = EXIT_INTERRUPTED
     try:
-        results += _execute(plan, observe)
+        results += _execute(plan, cluster, observe)
         exit_code = EXIT_DONE if all(r.ok for r in results) else EXIT_SOME_FAILED
         run["status"] = "over"
     except GeosegError as exc:
@@ -80,10 +83,10 @@ def _run(plan: RunPlan, report: Reporter, journal: Journal) -> RunResult:
     return RunResult(plan, tuple(results), exit_code)
 
 
-def _execute(plan: RunPlan, observe: Observer) -> list[SceneResult]:
+def _execute(plan: RunPlan, cluster: Cluster | None, observe: Observer) -> list[SceneResult]:
     if not plan.pending:
         return execute(plan, SerialExecutor(), observe)  # nothing is left to do: no cluster is started
-    with open_executor(plan.settings) as executor:
+    with open_executor(cluster, plan.settings) as executor:
         return execute(plan, executor, observe)
 
 

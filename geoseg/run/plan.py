@@ -16,7 +16,7 @@ from geoseg.grid.tiling import Grid, Strip
 from geoseg.raster.checks import Limits, Transform
 from geoseg.raster.scene import Scene, inspect
 from geoseg.run import ledger
-from geoseg.run.find import OWN_FOLDER, find_files, name_scenes, real
+from geoseg.run.find import OWN_FOLDER, find_files, name_scenes, of_shard, real
 from geoseg.vector.measure import ground_pixel_size_m
 
 NUMERICS = 1
@@ -119,11 +119,11 @@ def plan_run(settings: RunSettings, workers: int, on_scene: Callable[[Path], Non
     if settings.value_range is not None:
         contract = contract.stretched(*settings.value_range)
     files = find_files(settings.inputs)
-    names = name_scenes(files)
+    names = name_scenes(files)  # of all, so that a scene has the same name in every shard
     layout = _Layout(settings, contract, output, workers, frozenset(real(p) for p in files))
     scenes: list[ScenePlan] = []
     refusals: list[Refusal] = []
-    for path in files:
+    for path in of_shard(files, *settings.shard_of):
         on_scene(path)
         try:
             scenes.append(layout.scene(path, names[path]))

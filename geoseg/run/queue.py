@@ -51,12 +51,13 @@ class Queue:
     def _fill(self) -> bool:
         """Submit what there is room for; whether anything was submitted."""
         submitted = False
-        while not self._alone and self._executor.has_room():
-            run = next((r for r in self._active if r.ready), None)
+        has_room = self._executor.has_room
+        while not self._alone:
+            run = next((r for r in self._active if r.ready and has_room(r.ready[0].lane)), None)
             if run is not None:
                 self._submit(run, run.ready.popleft())
                 submitted = True
-            elif self._waiting:
+            elif self._waiting and has_room("network"):
                 run = self._waiting.popleft()
                 run.start()
                 self._active.append(run)

@@ -1,0 +1,300 @@
+"""From the settings of a cluster to a connected Dask client. Workers and scheduler that were started here end here."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from geoseg.cluster_config import (
+    AddressCluster,
+    Cluster,
+    CudaCluster,
+    KubernetesCluster,
+    LocalCluster,
+    SlurmCluster,
+    TlsSettings,
+    check_network,
+    load_cluster,
+    seconds,
+)
+from geoseg.config import RunSettings
+from geoseg.errors import ConfigError
+from geoseg.extras import require
+from geoseg.files import read_json
+from geoseg.run.find import OWN_FOLDER
+from geoseg.run.gpus import gpus_here, has_gpu
+from geoseg.run.worker import CPUS, NETWORK
+
+_OPTIONS = {
+    # A network's memory is not Dask's to spill.
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    # Polygonizing a row of blocks may hold the interpreter for a while.
+    "distributed.scheduler.worker-ttl": None,
+    # The driver knows which task had begun on a worker that died; Dask blames all that waited there, and retries them.
+    "distributed.scheduler.allowed-failures": 0,
+    "distributed.comm.timeouts.connect": "60s",
+}
+_MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
+"""As geoseg.nn.device sets it, but before the first thread: memory is kept between tiles."""
+_LOOPBACK = "127.0.0.1"
+_CLOSE_S = 1.0
+"""Workers are asked to end, and killed after this time: what is committed stays, and Python takes seconds to end."""
+
+
+@contextmanager
+def open_client(cluster: Cluster, settings: RunSettings) -> Iterator[Any]:
+    """A `distributed.Client` of the cluster, which is started where it does not run yet, and then stopped at the end.
+
+    Raises ConfigError where it cannot be reached, an extra is missing, or it would be open to the network.
+    """
+    import dask
+
+    with dask.config.set(_OPTIONS):
+        if isinstance(cluster, AddressCluster):
+            opened = _connected(cluster, settings)
+        elif isinstance(cluster, SlurmCluster):
+            opened = _slurm(cluster, settings)
+        elif isinstance(cluster, KubernetesCluster):
+            opened = _kubernetes(cluster, settings)
+        else:
+            opened = _processes(_specs(cluster, settings))
+        with opened as client:
+            yield client
+
+
+def choose_cluster(settings: RunSettings) -> Cluster | None:
+    """The cluster that the settings ask for; None: this process alone. Raises ConfigError."""
+    if settings.cluster is not None:
+        return load_cluster(settings.cluster)
+    if settings.scheduler is not None:
+        is_file = Path(settings.scheduler).is_file()
+        place = {"scheduler_file": settings.scheduler} if is_file else {"address": settings.scheduler}
+        return AddressCluster.model_validate({"kind": "address", **place})
+    if settings.workers == 0:
+        return None
+    if settings.workers is None and settings.device != "cpu" and has_gpu():
+        return CudaCluster(kind="cuda")
+    return LocalCluster(kind="local", workers=settings.workers)
+
+
+def network_workers(cluster: Cluster | None) -> int:
+    """Processes that will run networks, before any is started: on CPUs one for every eight cores."""
+    if cluster is None:
+        return 1
+    if isinstance(cluster, CudaCluster):
+        return max(1, len(gpus_here(cluster.gpus)))
+    return cluster.workers or max(1, len(os.sched_getaffinity(0)) // 8)
+
+
+def tls_security(tls: TlsSettings | None) -> Any:
+    """Dask's `Security` with these certificates for everyone; None: what its own configuration says."""
+    from distributed import Security
+
+    if tls is None:
+        return Security()
+    cert, key = str(tls.cert), str(tls.key)
+    roles = {
+        f"tls_{role}_{part}": path
+        for role in ("client", "scheduler", "worker")
+        for part, path in (("cert", cert), ("key", key))
+    }
+    return Security(tls_ca_file=str(tls.ca), require_encryption=True, **roles)
+
+
+@contextmanager
+def _connected(cluster: AddressCluster, settings: RunSettings) -> Iterator[Any]:
+    """Connect to a scheduler that runs."""
+    from distributed import Client
+
+    place = cluster.address or _address_in(cluster.scheduler_file)
+    check_network(place, insecure=settings.insecure_network, source=f"scheduler {place}")
+    try:
+        client = Client(place, security=tls_security(cluster.tls), timeout="10s", set_as_default=False)
+    except (OSError, ValueError, RuntimeError, TypeError) as exc:
+        raise ConfigError(f"scheduler {place}: no Dask scheduler answers there ({_one_line(exc)}).") from exc
+    with client:
+        _wait(client, cluster.workers, seconds(cluster.wait), f"scheduler {place}")
+        yield client
+
+
+def _address_in(scheduler_file: Path | None) -> str:
+    values = read_json(scheduler_file) if scheduler_file else None
+    if not isinstance(values, dict) or not isinstance(values.get("address"), str):
+        raise ConfigError(f"{scheduler_file}: is no file that dask scheduler --scheduler-file wrote.")
+    return str(values["address"])
+
+
+def _wait(client: Any, workers: int, timeout_s: float, place: str) -> None:
+    try:
+        client.wait_for_workers(workers, timeout=timeout_s)
+    except TimeoutError:
+        got = len(client.scheduler_info()["workers"])
+        raise ConfigError(
+            f"{place}: {got} worker{'' if got == 1 else 's'} after {timeout_s:g} s, but {workers} must be there to start. "
+            "Look at the logs of the workers, or wait longer (wait:)."
+        ) from None
+
+
+def _one_line(exc: BaseException) -> str:
+    return (str(exc) or type(exc).__name__).splitlines()[0]
+
+
+def _specs(cluster: LocalCluster | CudaCluster, settings: RunSettings) -> list[dict[str, Any]]:
+    """Options of each worker process on this machine: those that run networks first."""
+    cuda = isinstance(cluster, CudaCluster)
+    gpus = gpus_here(cluster.gpus) if isinstance(cluster, CudaCluster) else []
+    if cuda and not gpus:
+        raise ConfigError("cluster cuda: no GPU is seen here. Look at nvidia-smi and CUDA_VISIBLE_DEVICES.")
+    count = len(gpus) if cuda else network_workers(cluster)
+    threads = settings.threads or cluster.threads or max(1, len(os.sched_getaffinity(0)) // count)
+    lifetime: dict[str, Any] = {}
+    if cluster.lifetime:
+        lifetime = {
+            "lifetime": seconds(cluster.lifetime),
+            "lifetime_stagger": min(seconds(cluster.lifetime_stagger), seconds(cluster.lifetime) // 2),
+            "lifetime_restart": True,
+        }
+    # A network fills the cores of a CPU; beside a GPU, a second thread vectorizes where nobody else does.
+    beside = has_gpu() and not cluster.vector_workers
+    specs: list[dict[str, Any]] = []
+    for i in range(count):
+        env = {"GEOSEG_THREADS": str(threads), "OMP_NUM_THREADS": str(threads), **_MALLOC}
+        if cuda:
+            env["CUDA_VISIBLE_DEVICES"] = gpus[i].name
+            if gpus[i].cpus:
+                env[CPUS] = ",".join(str(c) for c in gpus[i].cpus)
+        specs.append({"env": env, "nthreads": 2 if beside else 1, "resources": {NETWORK: 1}, **lifetime})
+    vector = {"env": {"CUDA_VISIBLE_DEVICES": "", **_MALLOC}, "nthreads": 1, **lifetime}
+    return specs + [vector] * cluster.vector_workers
+
+
+@contextmanager
+def _processes(specs: list[dict[str, Any]]) -> Iterator[Any]:
+    """Worker processes on this machine, seen by nobody else: all ports are on the loopback interface."""
+    import dask
+    from distributed import Client, Nanny, Scheduler, Security, SpecCluster
+
+    class QuickNanny(Nanny):  # type: ignore[misc]
+        async def close(self, timeout: float = _CLOSE_S, reason: str = "nanny-close") -> Any:
+            return await super().close(min(timeout, _CLOSE_S), reason)
+
+    security = Security(require_encryption=False)
+    place = {"host": _LOOPBACK, "protocol": "tcp://", "security": security}
+    with (
+        # What all workers are given before they start; the rest goes by worker.
+        dask.config.set({"distributed.nanny.pre-spawn-environ": specs[0]["env"]}),
+        tempfile.TemporaryDirectory(prefix="geoseg-dask-") as scratch,
+    ):
+        options = {
+            **place,
+            "preload": ["geoseg.run.worker"],
+            "local_directory": scratch,
+            "memory_limit": "auto",
+            "silence_logs": "CRITICAL",
+        }
+        with (
+            SpecCluster(
+                scheduler={
+                    "cls": Scheduler,
+                    "options": {**place, "port": 0, "dashboard": False, "dashboard_address": f"{_LOOPBACK}:0"},
+                },
+                workers={i: {"cls": QuickNanny, "options": {**options, **spec}} for i, spec in enumerate(specs)},
+                security=security,
+                silence_logs="CRITICAL",
+            ) as cluster,
+            Client(cluster, set_as_default=False) as client,
+        ):
+            yield client
+
+
+@contextmanager
+def _slurm(cluster: SlurmCluster, settings: RunSettings) -> Iterator[Any]:
+    """Jobs that are workers; jobs that end are replaced as long as the run goes on."""
+    require("slurm", "dask_jobqueue")
+    from dask_jobqueue import SLURMCluster
+    from distributed import Client, Security
+
+    if cluster.tls == "temporary":
+        require("slurm", "cryptography")
+    check_network(
+        f"{'tls' if cluster.tls else 'tcp'}://{cluster.host}",
+        insecure=settings.insecure_network,
+        source="cluster slurm",
+    )
+    folder = (settings.output or Path()).resolve() / OWN_FOLDER / "slurm"
+    folder.mkdir(parents=True, exist_ok=True)
+    # Jobs find the certificates in the shared folder; only their owner can read them.
+    with tempfile.TemporaryDirectory(dir=folder, prefix="tls-") as certificates:
+        if cluster.tls == "temporary":
+            security = Security.temporary()
+        else:
+            security = tls_security(cluster.tls) if cluster.tls else None
+        try:
+            jobs = SLURMCluster(
+                **_job(cluster),
+                security=security,
+                shared_temp_directory=certificates,
+                log_directory=str(folder),
+                silence_logs="CRITICAL",
+            )
+        except (OSError, RuntimeError, ValueError) as exc:
+            raise ConfigError(f"cluster slurm: cannot be started ({_one_line(exc)}).") from exc
+        with jobs, Client(jobs, set_as_default=False) as client:
+            jobs.adapt(minimum=cluster.workers, maximum=cluster.workers, interval="5s")
+            _wait(client, 1, seconds(cluster.wait), f"cluster slurm (logs in {folder})")
+            yield client
+
+
+def _job(cluster: SlurmCluster) -> dict[str, Any]:
+    """What dask-jobqueue is asked for."""
+    threads = max(1, cluster.cores - 1) if cluster.gpus else cluster.cores
+    environment = {"GEOSEG_THREADS": str(threads), **_MALLOC}
+    lifetime = cluster.worker_lifetime_s
+    stagger = min(seconds(cluster.lifetime_stagger), lifetime // 4)
+    return {
+        "queue": cluster.partition,
+        "account": cluster.account,
+        "cores": 2 if cluster.gpus else 1,  # threads of Dask: one for the network, one to vectorize beside a GPU
+        "processes": 1,
+        "job_cpu": cluster.cores,
+        "memory": cluster.memory,
+        "walltime": cluster.walltime,
+        "python": cluster.python,
+        "job_extra_directives": [*([f"--gres=gpu:{cluster.gpus}"] if cluster.gpus else []), *cluster.directives],
+        "job_script_prologue": [*(f"export {k}={v}" for k, v in environment.items()), *cluster.prologue],
+        "worker_extra_args": [
+            *("--resources", f"{NETWORK}=1"),
+            *("--lifetime", f"{lifetime - stagger}s", "--lifetime-stagger", f"{stagger}s"),
+            *("--preload", "geoseg.run.worker", "--no-dashboard"),
+        ],
+        "local_directory": "/tmp",  # noqa: S108 - of the node, nothing is spilled
+        "scheduler_options": {"host": cluster.host, "dashboard": False, "dashboard_address": f"{_LOOPBACK}:0"},
+    }
+
+
+@contextmanager
+def _kubernetes(cluster: KubernetesCluster, settings: RunSettings) -> Iterator[Any]:
+    """Pods of the Dask operator, removed at the end."""
+    require("kubernetes", "dask_kubernetes")
+    # The operator's scheduler speaks plain TCP to its pods.
+    check_network("tcp://pods", insecure=settings.insecure_network, source="cluster kubernetes")
+    from dask_kubernetes.operator import KubeCluster
+    from distributed import Client
+
+    from geoseg.run.kubernetes import cluster_spec, vector_group_spec
+
+    options = {"namespace": cluster.namespace} if cluster.namespace else {}
+    try:
+        pods = KubeCluster(custom_cluster_spec=cluster_spec(cluster), quiet=True, **options)
+    except Exception as exc:
+        raise ConfigError(f"cluster kubernetes: cannot be started ({_one_line(exc)}).") from exc
+    with pods, Client(pods, set_as_default=False) as client:
+        if cluster.vector_workers:
+            pods.add_worker_group(
+                name="vector", n_workers=cluster.vector_workers, custom_spec=vector_group_spec(cluster)
+            )
+        _wait(client, 1, seconds(cluster.wait), "cluster kubernetes")
+        yield client
