@@ -39,7 +39,7 @@ def test_check_says_yes(color_model, scene, capsys):
 @pytest.mark.parametrize(
     ("pixels", "profile", "message"),
     [
-        (np.zeros((4, 64, 64), np.uint8), {}, "4 bands (uint8), but model 'test' takes 3"),
+        (np.zeros((5, 64, 64), np.uint8), {}, "5 bands (uint8), but model 'test' takes 3"),
         (np.zeros((3, 64, 64), np.uint16), {}, "3 bands (uint16), but model 'test' takes 3"),
         (np.zeros((3, 64, 64), np.uint8), {"crs": None}, "no CRS"),
     ],
@@ -72,6 +72,20 @@ def test_a_pickle_is_refused_and_not_run(command, color_model, scene, tmp_path, 
     captured = capsys.readouterr()
     assert "not a safetensors file" in captured.out + captured.err
     assert not target.exists()
+
+
+@pytest.mark.parametrize("what", ["last.ckpt", "encoder.safetensors"])
+def test_no_file_of_a_training_can_run_code(what, tmp_path, capsys):
+    from tests.nn.training_sets import raster_set, settings, source
+
+    (tmp_path / "run").mkdir()
+    path = tmp_path / ("run/last.ckpt" if what == "last.ckpt" else what)
+    path.write_bytes(pickle.dumps(Payload(tmp_path / "owned")))
+    weights = {} if what == "last.ckpt" else {"model": {"encoder_weights": what}}
+    config = settings(tmp_path, source("rasters", raster_set(tmp_path / "set")), **weights)
+    assert main(["train", "--config", str(config)]) == 2
+    assert "run code" in capsys.readouterr().err
+    assert not (tmp_path / "owned").exists()
 
 
 def arguments(command, model, scene, folder):

@@ -11,7 +11,7 @@ from geoseg.contract import CONFIG_FILE, WEIGHTS_FILE
 from geoseg.errors import ConfigError, ModelError
 from geoseg.import_settings import ImportSettings
 from geoseg.nn.architectures import build
-from geoseg.nn.modeldir import build_from_config, fill, read_safetensors, save_model
+from geoseg.nn.modeldir import build_from_config, fill, load_plain, read_safetensors, save_model
 
 _PROBE_PX = 64
 
@@ -48,13 +48,7 @@ def read_tensors(path: Path, key: str | None = None) -> dict[str, Tensor]:
     """
     if path.suffix == ".safetensors":
         return read_safetensors(path)
-    try:
-        value = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as exc:  # noqa: BLE001 - hostile bytes can raise anything, and nothing of it is to pass
-        raise ModelError(
-            f"{path}: not plain weights ({' '.join(str(exc).split())[:160]} …). Files that could run code are refused: "
-            "save the state_dict alone, best as safetensors."
-        ) from None
+    value = load_plain(path)
     if key is not None:
         value = value.get(key) if isinstance(value, dict) else None
     if not isinstance(value, dict) or not value or not all(isinstance(v, Tensor) for v in value.values()):

@@ -81,6 +81,17 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def load_plain(path: Path) -> Any:
+    """The tensors and plain values in a PyTorch file; raises ModelError for what would run code when loaded."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as exc:  # noqa: BLE001 - hostile bytes can raise anything, and nothing of it is to pass
+        raise ModelError(
+            f"{path}: not plain weights, which are all that is loaded (weights_only): "
+            f"{' '.join(str(exc).split())[:160]} … Files that could run code are refused."
+        ) from None
+
+
 def fill(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     """Load the tensors of `path` into `model`, strictly, in the model's own dtype; raises ModelError."""
     try:

@@ -8,7 +8,6 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassConfusionMatrix
 
@@ -19,7 +18,7 @@ from geoseg.nn.data import Window
 from geoseg.nn.data_sources import IGNORE, known_classes
 from geoseg.nn.losses import WeightedLoss
 from geoseg.nn.metrics import merged, scores
-from geoseg.nn.modeldir import build_from_config, load_model
+from geoseg.nn.modeldir import build_from_config, load_model, read_safetensors
 from geoseg.nn.scaling import scale_pixels
 from geoseg.train_config import Optimization, TrainConfig
 
@@ -111,7 +110,7 @@ def load_encoder(model: nn.Module, path: Path) -> None:
         raise ModelError(f"{path}: no such file of encoder weights.")
     encoder: Any = model.encoder
     wanted = encoder.state_dict()
-    tensors = {f"model.{name}": tensor for name, tensor in load_file(path).items()}
+    tensors = {f"model.{name}": tensor for name, tensor in read_safetensors(path).items()}
     if missing := [name for name in wanted if name not in tensors and not name.endswith("num_batches_tracked")]:
         raise ModelError(f"{path}: not the weights of this encoder: {len(missing)} are missing, such as {missing[0]}.")
     encoder.load_state_dict({name: t for name, t in tensors.items() if name in wanted}, strict=False)

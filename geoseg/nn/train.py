@@ -18,7 +18,7 @@ from geoseg.errors import TrainingError
 from geoseg.files import write_json
 from geoseg.nn.data import GridWindows, RandomWindows, TrainingData, Window, read_data
 from geoseg.nn.data_sources import labelled
-from geoseg.nn.modeldir import save_model
+from geoseg.nn.modeldir import load_plain, save_model
 from geoseg.nn.task import SegmentationTask
 from geoseg.nn.train_report import example_windows, write_curves, write_examples
 from geoseg.train_config import TrainConfig
@@ -45,6 +45,8 @@ def train(config: TrainConfig, *, resume: bool = True) -> Path:
     task = SegmentationTask(config)
     last = config.run_dir / LAST
     resumed = last if resume and last.is_file() else None
+    if resumed is not None:
+        load_plain(resumed)  # Lightning's own message of a file that could run code is no line for a user
     _keep_curves(config.run_dir / _CURVES, resumed)
     trainer = _trainer(config)
     trainer.fit(task, datamodule=_Windows(data, config), ckpt_path=resumed, weights_only=True)
@@ -54,7 +56,7 @@ def train(config: TrainConfig, *, resume: bool = True) -> Path:
 def export(config: TrainConfig, checkpoint: Path, data: TrainingData) -> Path:
     """Write the model directory of a checkpoint, with its scores on the validation scenes; returns its path."""
     task = SegmentationTask(config, start=False)
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    state = load_plain(checkpoint)
     task.load_state_dict(state["state_dict"])
     results = validate(task, data, config)
     contract = Contract.model_validate(
