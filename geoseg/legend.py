@@ -59,9 +59,12 @@ class LegendClass:
     @property
     def centerline_layer(self) -> str | None:
         """Table of the centrelines of a road class: `roads` → `road_centerlines`; None for other rules."""
-        if self.rule != "road":
-            return None
-        return f"{self.layer.removesuffix('s')}_centerlines"
+        return f"{self.layer.removesuffix('s')}_centerlines" if self.rule == "road" else None
+
+    @property
+    def node_layer(self) -> str | None:
+        """Table of the nodes of a road class's network: `roads` → `road_nodes`; None for other rules."""
+        return f"{self.layer.removesuffix('s')}_nodes" if self.rule == "road" else None
 
 
 @dataclass(frozen=True, slots=True)

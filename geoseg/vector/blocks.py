@@ -28,10 +28,13 @@ def vectorize_block_row(job: VectorJob, index: int) -> Path:
     view = view_of(job, index)
     read_first, read_stop = view.scene_rows(job.shape[0]) if roads else (first, stop)
     around = read_rows(job.classes, 1, read_first, read_stop)
-    confidence = None if job.confidence is None else read_rows(job.confidence, 1, first, stop)
+    # Lines end at the first points of the next block, and have the confidence there.
+    after = min(stop + 2 * view.factor, job.shape[0])
+    confidence = None if job.confidence is None else read_rows(job.confidence, 1, first, after)
     pieces = concatenated([NO_PIECES, *(pieces_of(job, view, around, value) for value in roads)])
     if confidence is not None:
         pieces = sampled(pieces, confidence, first, view.factor)
+        confidence = confidence[: stop - first]
     classes = around[first - read_first : stop - read_first]
     open_sides = (index > 0, index < block_rows(job) - 1)
     table, borders = block_part(classes, confidence, first, open_sides, job.limits, job.tolerance_px)

@@ -1,19 +1,18 @@
-"""Pieces of skeleton lines of all blocks, joined and smoothed to the centrelines of a scene."""
+"""The edges of a road network as smooth lines, with what is measured along them."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geoseg.vector.arrays import Bools, Floats, Ints, offsets_of, owners_of, ranges
+from geoseg.vector.arrays import Floats, Ints, offsets_of, owners_of, ranges
 from geoseg.vector.job import VectorJob
-from geoseg.vector.network import CUT, JUNCTION, LEAF, RING, traced
-from geoseg.vector.parts import Pieces, concatenated, load_pieces
+from geoseg.vector.road_graph import walked
+from geoseg.vector.road_network import RoadNetwork, keys_of
 from geoseg.vector.roads import thinning_factor
 from geoseg.vector.simplify import thin
 
@@ -32,140 +31,133 @@ _LEAST_SMOOTH_PX = 1.5
 """Standard deviation that takes the staircase out of a line of pixels."""
 
 
+_CHUNK = 1 << 20
+"""Points of the network that are made lines together."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Centerlines:
-    """Finished lines."""
+    """Finished lines, in the order of their ids."""
 
     value: NDArray[np.uint8]
     """(L,) class of each."""
+    edge: Ints
+    """(L,) edge of the network."""
     lines: NDArray[Any]
     """(L,) shapely lines in map coordinates."""
     width_m: Floats
-    """(L,) median width of the road."""
+    """(L,) median width of the road; NaN for a bridge."""
+    width_std_m: Floats
+    """(L,) standard deviation of the width along the line; NaN for a bridge."""
     confidence: Floats
     """(L,) mean confidence under the line, 0–1; NaN where there is none."""
 
 
-def centerlines_by_block(job: VectorJob, parts: Sequence[Path], values: Sequence[int]) -> Iterator[Centerlines]:
-    """The centrelines of some classes, each once its last block was seen; only those still open are held.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Track:
+    """Lines through pixels, from node to node."""
 
-    Lines run from junction to junction, and those that meet there have the same end point to the last bit.
+    offsets: Ints
+    xy: Floats
+    radius: Floats
+    """Distance to the road's border in pixels of the scene."""
+
+
+def centerlines(job: VectorJob, network: RoadNetwork) -> Iterator[Centerlines]:
+    """The lines of a network, some at a time, in the order of its edges.
+
+    Lines run from node to node, and those that meet there have the same end point to the last bit. A line of no length
+    (a loop of a few pixels, smoothed to a point) is left out.
     """
-    held: list[Pieces] = []
-    for index, path in enumerate(parts):
-        pieces = load_pieces(path)
-        held.append(picked(pieces, np.flatnonzero(np.isin(pieces.value, values))))
-        lines = joined(concatenated(held))
-        stop = -(-job.rows_of(index)[1] // thinning_factor(job))
-        loose = (lines.ends == CUT) & (_end_points(lines)[:, :, 1] >= stop)
-        going_on = loose.any(axis=1) & (index < len(parts) - 1)
-        yield finished(job, picked(lines, np.flatnonzero(~going_on)))
-        held = [picked(lines, np.flatnonzero(going_on))]
+    edges = network.edges
+    piece = edges.members % max(edges.pieces, 1)
+    points = np.append(0, np.cumsum(network.table.last[piece] - network.table.start[piece] + 3))[edges.offsets[1:]]
+    chunk = points // _CHUNK
+    for number in np.unique(chunk):
+        yield finished(job, network, np.flatnonzero(chunk == number))
 
 
-def picked(pieces: Pieces, which: Ints) -> Pieces:
-    """Some of the pieces, in this order."""
-    lengths = np.diff(pieces.offsets)[which]
-    points = ranges(pieces.offsets[which], lengths)
-    return Pieces(
-        value=pieces.value[which],
-        offsets=offsets_of(lengths),
-        xy=pieces.xy[points],
-        radius=pieces.radius[points],
-        confidence=pieces.confidence[points],
-        ends=pieces.ends[which],
-    )
-
-
-def joined(pieces: Pieces) -> Pieces:
-    """Pieces put together where exactly two were cut at the same point."""
-    count = len(pieces.value)
-    node, through = _nodes(pieces)
-    edges, offsets, closed = traced(node[:, 0], node[:, 1], through)
-    piece, backwards = edges % max(count, 1), (edges >= count).astype(np.int64)
-    first, last = offsets[:-1], offsets[1:] - 1
-    ends = np.stack(
-        [pieces.ends[piece[first], backwards[first]], pieces.ends[piece[last], 1 - backwards[last]]], axis=1
-    )
-    ends[closed] = RING
-    points, lengths = _walked(pieces.offsets, piece, backwards, last)
-    return Pieces(
-        value=pieces.value[piece[first]],
-        offsets=offsets_of(lengths)[offsets],
-        xy=pieces.xy[points],
-        radius=pieces.radius[points],
-        confidence=pieces.confidence[points],
-        ends=ends,
-    )
-
-
-def _nodes(pieces: Pieces) -> tuple[Ints, Bools]:
-    """(P, 2) node at each end of each piece, and which nodes lines run through."""
-    count = len(pieces.value)
-    node = np.arange(2 * count).reshape(count, 2)
-    cut = pieces.ends == CUT
-    keys = np.column_stack([np.repeat(pieces.value, 2).reshape(count, 2)[cut], _end_points(pieces)[cut]])
-    _, number, ends = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
-    node[cut] = 2 * count + number.ravel()
-    return node, np.concatenate([np.zeros(2 * count, bool), ends == 2])
-
-
-def _end_points(pieces: Pieces) -> Ints:
-    """(P, 2, 2) first and last point of each piece."""
-    return np.stack([pieces.xy[pieces.offsets[:-1]], pieces.xy[pieces.offsets[1:] - 1]], axis=1)
-
-
-def _walked(offsets: Ints, piece: Ints, backwards: Ints, last: Ints) -> tuple[Ints, Ints]:
-    """Points of pieces walked one after the other; the last of a piece is left out where the next begins with it."""
-    lengths = np.diff(offsets)[piece]
-    step = np.repeat(1 - 2 * backwards, lengths)
-    start = np.where(backwards == 1, offsets[piece + 1] - 1, offsets[piece])
-    place = ranges(np.zeros_like(lengths), lengths)
-    points = np.repeat(start, lengths) + step * place
-    ending = np.zeros(len(piece), bool)
-    ending[last] = True
-    keep = (place < np.repeat(lengths, lengths) - 1) | np.repeat(ending, lengths)
-    return points[keep], lengths - ~ending
-
-
-def finished(job: VectorJob, pieces: Pieces) -> Centerlines:
-    """Lines in map coordinates, smoothed, with their widths; short roads without a junction are left out."""
+def finished(job: VectorJob, network: RoadNetwork, which: Ints) -> Centerlines:
+    """Some edges as lines in map coordinates, smoothed, with their widths."""
     how, factor = job.settings.centerlines, thinning_factor(job)
     pixel_m = job.pixel_m * factor
-    alone = ((pieces.ends == CUT) | (pieces.ends == LEAF)).all(axis=1)
-    pieces = upright(picked(pieces, np.flatnonzero(~alone | (_lengths(pieces) * pixel_m >= how.min_length_m))))
-    xy, offsets = densified(pieces.xy.astype(np.float64), pieces.offsets)
+    points, offsets = walked(network.table, network.edges.picked(which))
+    confidence = _mean(network.table.points[points]["confidence"], offsets) / 100
+    track = _anchored(network, which, points, offsets, factor)
+    xy, offsets = densified(track.xy, track.offsets)
     ends = np.stack([offsets[:-1], offsets[1:] - 1], axis=1)
     smooth(xy, ends, max(how.smooth_m / pixel_m, _LEAST_SMOOTH_PX))
     keep = np.zeros(len(xy), bool)
     keep[ends] = True
     thin(xy, keep, ends, how.simplify_m / pixel_m)
-    centers = job.to_map(xy[keep] * factor + factor // 2 + 0.5)
-    lines = shapely.from_ragged_array(_LINE, centers, (np.append(0, np.cumsum(keep))[offsets],))
-    whole = shapely.is_valid(lines)  # a loop of a few pixels is smoothed to a point
+    lines = shapely.from_ragged_array(_LINE, node_xy(job, xy[keep]), (np.append(0, np.cumsum(keep))[offsets],))
+    width, deviation = _widths_m(track, job.ground.pixel_m)
+    bridge = network.inferred[which]
+    whole = shapely.is_valid(lines)
     return Centerlines(
-        value=pieces.value[whole],
+        value=network.nodes.value[network.edges.tail[which]][whole],
+        edge=which[whole],
         lines=lines[whole],
-        width_m=_widths_m(pieces, job.ground.pixel_m)[whole],
-        confidence=_mean(pieces.confidence, pieces.offsets)[whole] / 100,
+        width_m=np.where(bridge, np.nan, width)[whole],
+        width_std_m=np.where(bridge, np.nan, deviation)[whole],
+        confidence=confidence[whole],
     )
 
 
-def upright(pieces: Pieces) -> Pieces:
-    """The pieces turned so that each begins at its upper end, or at the left one of equals, ordered by that point."""
-    begin, end = (_end_points(pieces)[:, side] for side in (0, 1))
-    down = (end[:, 1] < begin[:, 1]) | ((end[:, 1] == begin[:, 1]) & (end[:, 0] < begin[:, 0]))
-    start = np.where(down[:, None], end, begin)
-    order = np.lexsort((np.diff(pieces.offsets), start[:, 0], start[:, 1]))
-    points, lengths = _walked(pieces.offsets, order, down[order].astype(np.int64), np.arange(len(order)))
-    return Pieces(
-        value=pieces.value[order],
-        offsets=offsets_of(lengths),
-        xy=pieces.xy[points],
-        radius=pieces.radius[points],
-        confidence=pieces.confidence[points],
-        ends=np.where(down[order, None], pieces.ends[order, ::-1], pieces.ends[order]),
+def node_xy(job: VectorJob, xy: Floats) -> Floats:
+    """Map coordinates of (N, 2) places given in pixels of the thinned raster."""
+    factor = thinning_factor(job)
+    return job.to_map(xy * factor + factor // 2 + 0.5)
+
+
+def _anchored(network: RoadNetwork, which: Ints, points: Ints, offsets: Ints, factor: int) -> _Track:
+    """Lines from node to node: what of a path lies within the radius of a junction is replaced by a straight line to it.
+
+    There a skeleton bends towards corners.
+    """
+    edges, nodes = network.edges, network.nodes
+    at = network.table.points[_rolled(network, which, points, offsets)]
+    xy = np.stack([at["x"], at["y"]], axis=1).astype(np.float64)
+    line, lengths = owners_of(offsets), np.diff(offsets)
+    place = ranges(np.zeros_like(lengths), lengths)
+    drop = (place == 0) | (place == lengths[line] - 1)
+    for side, end in enumerate((edges.tail[which], edges.head[which])):
+        reach = np.where(network.degree[end] > 2, nodes.radius[end] / factor, 0.0)
+        step = xy - nodes.xy[end][line]
+        away = np.hypot(step[:, 0], step[:, 1]) >= reach[line]
+        # Only what comes before the path first leaves the radius: it may come back to it later.
+        seen = np.append(0, np.cumsum(away if side == 0 else away[::-1]))
+        before = seen[offsets[:-1]] if side == 0 else seen[len(away) - offsets[1:]]
+        count = seen[1:] if side == 0 else seen[:0:-1]
+        drop |= (count == before[line]) & ~away
+    inner = np.flatnonzero(~drop)
+    stops = np.cumsum(np.bincount(line[inner], minlength=len(which)))
+    starts = np.append(0, stops)[:-1]
+    ends = edges.tail[which], edges.head[which]
+
+    def between(values: Floats, of_node: Floats) -> Floats:
+        with_start = np.insert(values[inner], starts, of_node[ends[0]], axis=0)
+        return np.insert(with_start, stops + np.arange(1, len(which) + 1), of_node[ends[1]], axis=0)
+
+    return _Track(
+        offsets=np.append(0, stops) + 2 * np.arange(len(which) + 1),
+        xy=between(xy, nodes.xy.astype(np.float64)),
+        radius=between(at["radius"].astype(np.float64), nodes.radius),
     )
+
+
+def _rolled(network: RoadNetwork, which: Ints, points: Ints, offsets: Ints) -> Ints:
+    """The points with those of rings turned to begin at their node, towards the lesser of its neighbours."""
+    points = points.copy()
+    for ring in np.flatnonzero(network.ring[which]):
+        mine = points[offsets[ring] : offsets[ring + 1]]
+        keys = keys_of(network.table, mine)
+        round_trip = mine[:-1] if keys[0] == keys[-1] else mine
+        first = int(np.argmin(keys[: len(round_trip)]))
+        onward, back = np.roll(round_trip, -first), np.roll(round_trip[::-1], first + 1)
+        ahead, behind = keys_of(network.table, np.stack([onward[1], back[1]]))
+        points[offsets[ring] : offsets[ring + 1]] = np.resize(onward if ahead < behind else back, len(mine))
+    return points
 
 
 def densified(xy: Floats, offsets: Ints) -> tuple[Floats, Ints]:
@@ -190,30 +182,32 @@ def smooth(xy: Floats, ends: Ints, sigma: float) -> None:
         xy[ends] = pinned
 
 
-def _widths_m(pieces: Pieces, pixel_m: tuple[float, float]) -> Floats:
-    """Median width along each line, from distances to the road's border; those at junctions only where there are no others.
+def _widths_m(track: _Track, pixel_m: tuple[float, float]) -> tuple[Floats, Floats]:
+    """Median width along each line and its standard deviation, from distances to the road's border.
 
-    `pixel_m` is the height and width of a pixel on the ground: in degrees they differ.
+    What is measured at the nodes themselves counts only where there is nothing between. `pixel_m` is the height and
+    width of a pixel on the ground: in degrees they differ.
     """
-    first, last = pieces.offsets[:-1], pieces.offsets[1:] - 1
-    wide = np.zeros(len(pieces.xy), bool)
-    wide[first[pieces.ends[:, 0] == JUNCTION]] = wide[last[pieces.ends[:, 1] == JUNCTION]] = True
-    wide[wide & np.repeat(last - first < 2, last - first + 1)] = False
-    line = owners_of(pieces.offsets)[~wide]
-    width = (np.maximum(2 * pieces.radius - _WIDER_PX, 1.0) * _across_m(pieces, pixel_m))[~wide]
+    lengths = np.diff(track.offsets)
+    place = ranges(np.zeros_like(lengths), lengths)
+    inner = np.flatnonzero(((place > 0) & (place < np.repeat(lengths, lengths) - 1)) | np.repeat(lengths == 2, lengths))
+    line = owners_of(track.offsets)[inner]
+    width = (np.maximum(2 * track.radius - _WIDER_PX, 1.0) * _across_m(track, pixel_m))[inner]
     width = width[np.lexsort((width, line))]
-    offsets = offsets_of(np.bincount(line, minlength=len(first)))
+    count = np.bincount(line, minlength=len(lengths))
+    offsets = offsets_of(count)
     low, high = (offsets[:-1] + offsets[1:] - 1) // 2, (offsets[:-1] + offsets[1:]) // 2
-    median: Floats = (width[low] + width[high]) / 2
-    return median
+    mean = np.add.reduceat(width, offsets[:-1]) / count if len(count) else width
+    spread = np.add.reduceat((width - mean[line]) ** 2, offsets[:-1]) / count if len(count) else width
+    return (width[low] + width[high]) / 2, np.sqrt(spread)
 
 
-def _across_m(pieces: Pieces, pixel_m: tuple[float, float]) -> Floats:
+def _across_m(track: _Track, pixel_m: tuple[float, float]) -> Floats:
     """Metres on the ground per pixel across the line at each of its points."""
-    point, lengths = np.arange(len(pieces.xy)), np.diff(pieces.offsets)
-    before = np.maximum(point - _TANGENT_POINTS, np.repeat(pieces.offsets[:-1], lengths))
-    after = np.minimum(point + _TANGENT_POINTS, np.repeat(pieces.offsets[1:] - 1, lengths))
-    along_x, along_y = (pieces.xy[after] - pieces.xy[before]).T
+    point, lengths = np.arange(len(track.xy)), np.diff(track.offsets)
+    before = np.maximum(point - _TANGENT_POINTS, np.repeat(track.offsets[:-1], lengths))
+    after = np.minimum(point + _TANGENT_POINTS, np.repeat(track.offsets[1:] - 1, lengths))
+    along_x, along_y = (track.xy[after] - track.xy[before]).T
     height, width = pixel_m
     # A road |n·p| ≤ d in pixels p is |(n/s)·m| ≤ d in metres m = s·p, for the normal n of the line.
     stretched = np.hypot(along_y / width, along_x / height)
@@ -227,11 +221,3 @@ def _mean(values: NDArray[np.float32], offsets: Ints) -> Floats:
     count = np.bincount(line[known], minlength=len(offsets) - 1)
     total = np.bincount(line[known], weights=values[known], minlength=len(offsets) - 1)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
-
-
-def _lengths(pieces: Pieces) -> Floats:
-    """Length of each line in pixels of the thinned raster, along its pixels."""
-    step = np.hypot(*np.diff(pieces.xy, axis=0).T) if len(pieces.xy) else np.zeros(0)
-    along = np.append(0.0, np.cumsum(step))
-    lengths: Floats = along[pieces.offsets[1:] - 1] - along[pieces.offsets[:-1]]
-    return lengths

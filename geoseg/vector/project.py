@@ -14,7 +14,7 @@ from typing import NamedTuple
 from geoseg.files import atomic
 from geoseg.vector.metadata import GeoPackageMeta, crs_element
 from geoseg.vector.schema import GeometryType, Layer
-from geoseg.vector.styles import DOCTYPE, QGIS_VERSION, paletted_renderer, printable, style_elements
+from geoseg.vector.styles import DOCTYPE, QGIS_VERSION, paletted_renderer, printable, scale_range, style_elements
 
 _RANK: dict[GeometryType, int] = {"Point": 0, "LineString": 1, "Polygon": 2}
 _GEOMETRY_NAME: dict[GeometryType, str] = {"Point": "Point", "LineString": "Line", "Polygon": "Polygon"}
@@ -80,6 +80,7 @@ def _vector(layer: Layer, meta: GeoPackageMeta, geopackage: str) -> _Entry:
     source = f"./{geopackage}|layername={layer.name}"
     element = _map_layer(f"geoseg_{layer.name}", layer.name, source, "ogr", meta)
     element.attrib |= {"type": "vector", "geometry": _GEOMETRY_NAME[layer.geometry], "labelsEnabled": "0"}
+    element.attrib |= scale_range(layer)
     element.extend(style_elements(layer))
     return _Entry(f"geoseg_{layer.name}", layer.name, source, "ogr", True, element)
 

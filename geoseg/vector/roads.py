@@ -1,7 +1,7 @@
 """The road classes of one block, thinned to lines.
 
-A block is thinned together with rows around it, as many as the widest road and its spurs reach, so that its own rows
-come out as if the whole scene had been thinned. Lines are handed over in pieces: each step from point to point belongs
+A block is thinned together with rows around it, as many as the widest road reaches, so that its own rows come out as if
+the whole scene had been thinned. Lines are handed over in pieces: each step from point to point belongs
 to the block that holds the upper of the two.
 """
 
@@ -15,14 +15,14 @@ from skimage.morphology import skeletonize
 
 from geoseg.vector.arrays import Bytes, Ints, offsets_of, owners_of, ranges
 from geoseg.vector.job import VectorJob
-from geoseg.vector.network import CUT, RING, Paths, network
+from geoseg.vector.network import CUT, RING, Paths, paths_of
 from geoseg.vector.parts import NO_PIECES, Pieces
 
 _LEAST_HALO = 16
 """Pixels of the thinned raster around a block, where pixels are so large that roads are narrow."""
 
-_JOIN_M = 1.0
-"""Junctions nearer to each other than the half-width and this are one."""
+_SPARE = 8
+"""Pixels of the thinned raster beyond the half-width of the widest road."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +62,12 @@ class View:
 def view_of(job: VectorJob, index: int) -> View:
     """What has to be looked at to thin the roads of a block."""
     lines, factor = job.settings.centerlines, thinning_factor(job)
-    # Half a road for the skeleton, and two rounds of spurs.
-    reach_m = 0.5 * lines.max_width_m + 2 * (0.6 * lines.max_width_m + lines.spur_m)
-    halo = max(_LEAST_HALO, math.ceil(reach_m / (job.pixel_m * factor)))
+    roads = [c.id for c in job.legend if c.rule == "road"]
+    speck = max((int(least[i]) for least in (job.limits.min_area, job.limits.min_hole) for i in roads), default=0)
+    # What is smaller than a speck is seen whole, even where it is one pixel wide.
+    halo = max(
+        _LEAST_HALO, math.ceil(0.5 * lines.max_width_m / (job.pixel_m * factor)) + _SPARE, speck // factor**2 + 1
+    )
     (first, stop), (rows, cols) = job.rows_of(index), job.shape
     return View(factor, halo, -(-first // factor), -(-stop // factor), -(-rows // factor), -(-cols // factor))
 
@@ -83,11 +86,7 @@ def pieces_of(job: VectorJob, view: View, classes: Bytes, value: int) -> Pieces:
         return NO_PIECES
     (above, below), side = view.margins, view.halo
     roads = cv2.copyMakeBorder(roads, above, below, side, side, cv2.BORDER_REPLICATE)
-    # Where there is nothing but road, its border is nowhere, and the distance to it without meaning.
-    radius = np.minimum(cv2.distanceTransform(roads, cv2.DIST_L2, cv2.DIST_MASK_5), np.float32(max(roads.shape)))
-    pixel_m = job.pixel_m * view.factor
-    paths = network(skeletonize(roads > 0), radius, job.settings.centerlines.spur_m / pixel_m, _JOIN_M / pixel_m)
-    pieces = _owned(paths, roads.shape[1], view, value)
+    pieces = _owned(paths_of(skeletonize(roads > 0)), roads.shape[1], view, value)
     return replace(pieces, radius=_radii(mask, pieces.xy, view))
 
 

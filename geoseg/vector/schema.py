@@ -7,7 +7,7 @@ from geoseg.legend import Legend, LegendClass
 
 GeometryType = Literal["Polygon", "LineString", "Point"]
 FieldType = Literal["int64", "float64", "string", "bool"]
-Look = Literal["building", "road", "area", "centerline"]
+Look = Literal["building", "road", "area", "centerline", "node"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +54,30 @@ ORIENTATION = Field(
     "Orientation (°)",
     "Direction of the main walls in degrees, counter-clockwise from east, 0 to under 90; empty for circles and outlines",
 )
+WIDTH_STD = Field("width_std_m", "float64", "Width ± (m)", "Standard deviation of the width along the line in metres")
+INFERRED = Field("inferred", "bool", "Inferred", "Whether the line bridges a gap, where no road was seen")
+COMPONENT = Field("component", "int64", "Component", "Number of the part of the network that is connected")
+FROM_NODE = Field("from_node", "int64", "From node", "Id of the node where the line begins")
+TO_NODE = Field("to_node", "int64", "To node", "Id of the node where the line ends")
+DEGREE = Field("degree", "int64", "Degree", "Line ends that meet here: 1 a dead end, 3 and more a junction")
 SCENE = Field("scene", "string", "Scene", "Name of the scene the feature was mapped from")
 
 AREA_FIELDS = (ID, CLASS, AREA, PERIMETER, CONFIDENCE, SCENE)
 BUILDING_FIELDS = (ID, CLASS, AREA, PERIMETER, CONFIDENCE, REGULARIZED, SHAPE, ORIENTATION, SCENE)
-CENTERLINE_FIELDS = (ID, CLASS, LENGTH, WIDTH, CONFIDENCE, SCENE)
+CENTERLINE_FIELDS = (
+    ID,
+    CLASS,
+    LENGTH,
+    WIDTH,
+    WIDTH_STD,
+    CONFIDENCE,
+    INFERRED,
+    COMPONENT,
+    FROM_NODE,
+    TO_NODE,
+    SCENE,
+)  # fmt: skip
+NODE_FIELDS = (ID, DEGREE, COMPONENT, SCENE)
 
 
 def layers_of(legend: Legend) -> tuple[Layer, ...]:
@@ -74,8 +93,8 @@ def layers_of(legend: Legend) -> tuple[Layer, ...]:
         rule = classes[0].rule
         fields = BUILDING_FIELDS if rule == "building" else AREA_FIELDS
         layers.append(Layer(name=name, geometry="Polygon", fields=fields, look=rule, classes=tuple(classes)))
-        lines = classes[0].centerline_layer
-        if lines is not None:
+        lines, nodes = classes[0].centerline_layer, classes[0].node_layer
+        if lines is not None and nodes is not None:
             layers.append(
                 Layer(
                     name=lines,
@@ -85,4 +104,5 @@ def layers_of(legend: Legend) -> tuple[Layer, ...]:
                     classes=tuple(classes),
                 )
             )
+            layers.append(Layer(name=nodes, geometry="Point", fields=NODE_FIELDS, look="node", classes=tuple(classes)))
     return tuple(layers)

@@ -30,6 +30,11 @@ class BuildingSettings(_Strict):
     )
     shortest_m: float = Field(default=1.5, gt=0, description="Walls shorter than this are dropped.")
     shortest_px: float = Field(default=2.5, gt=0, description="The same in pixels.")
+    crown_m: float = Field(
+        default=4.5,
+        ge=0,
+        description="Round bites and holes up to this radius are trees over a roof, below which walls go on; 0: none.",
+    )
     least_iou: float = Field(
         default=0.85, gt=0, lt=1, description="A squared building that agrees less with its pixels keeps its outline."
     )
@@ -51,6 +56,11 @@ class CenterlineSettings(_Strict):
     )
     spur_m: float = Field(default=3.0, ge=0, description="Dead ends shorter than this and 1.2 half-widths are pruned.")
     min_length_m: float = Field(default=10.0, ge=0, description="Roads in one piece shorter than this give no line.")
+    bridge_m: float = Field(
+        default=12.0,
+        ge=0,
+        description="Gaps up to this, from border to border, are bridged where a road goes on straight; 0: none.",
+    )
     smooth_m: float = Field(
         default=3.0, ge=0, description="Standard deviation of the smoothing along a line; its ends stay."
     )

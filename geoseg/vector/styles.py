@@ -22,8 +22,11 @@ FID = "fid"
 _GEOMETRY_CODE: Mapping[GeometryType, str] = {"Point": "0", "LineString": "1", "Polygon": "2"}
 _SYMBOL_TYPE: Mapping[GeometryType, str] = {"Point": "marker", "LineString": "line", "Polygon": "fill"}
 
-_SWITCHES = {"labelsEnabled": "0", "hasScaleBasedVisibilityFlag": "0", "readOnly": "0"}
-"""No labels, visible at every scale, editable."""
+_SWITCHES = {"labelsEnabled": "0", "readOnly": "0"}
+"""No labels, editable."""
+
+_NODES_UP_TO = "10000"
+"""Denominator of the smallest scale at which nodes of the road network are shown."""
 
 FILL_OPACITY: Mapping[str, float] = {"building": 0.75, "road": 0.7, "area": 0.5}
 """Opacity of the fill by look: the imagery below stays readable, most of all under green."""
@@ -51,9 +54,18 @@ WHITE = Rgb(255, 255, 255)
 
 def qml(layer: Layer) -> str:
     """The style of a layer as the text of a QML document, as `layer_styles.styleQML` holds it."""
-    root = ET.Element("qgis", _SWITCHES, version=QGIS_VERSION, styleCategories="AllStyleCategories")
+    root = ET.Element(
+        "qgis", {**_SWITCHES, **scale_range(layer)}, version=QGIS_VERSION, styleCategories="AllStyleCategories"
+    )
     root.extend(style_elements(layer))
     return DOCTYPE + ET.tostring(root, encoding="unicode")
+
+
+def scale_range(layer: Layer) -> dict[str, str]:
+    """The scales at which a layer is shown, as attributes: nodes only at large ones, all else at any."""
+    if layer.look != "node":
+        return {"hasScaleBasedVisibilityFlag": "0"}
+    return {"hasScaleBasedVisibilityFlag": "1", "minScale": _NODES_UP_TO, "maxScale": "0"}
 
 
 def class_raster_qml(legend: Legend) -> str:
@@ -188,7 +200,7 @@ def _marker(color: Rgb) -> dict[str, str]:
         "outline_color": color.towards(BLACK, 0.3).text(),
         "outline_width": "0.3",
         "outline_width_unit": "MM",
-        "size": "1.6",
+        "size": "1.2",
         "size_unit": "MM",
     }
 

@@ -17,9 +17,10 @@ from geoseg.vector.arrays import Floats, Ints
 from geoseg.vector.assemble import Selection, delivered, idle_of, rings_by_block
 from geoseg.vector.blocks import vectorize_block_row
 from geoseg.vector.buildings import SHAPES
-from geoseg.vector.centerlines import Centerlines, centerlines_by_block
+from geoseg.vector.centerlines import Centerlines, centerlines, node_xy
 from geoseg.vector.footprints import Footprints, Polygons, Shelf
 from geoseg.vector.job import VectorJob, block_rows
+from geoseg.vector.road_network import RoadNetwork, road_network
 from geoseg.vector.schema import BUILDING_FIELDS, Layer, layers_of
 from geoseg.vector.seams import Regions, joined
 from geoseg.vector.squaring import orientation_deg, outlines, squared_scene, without
@@ -52,8 +53,9 @@ def assemble(job: VectorJob, parts: Sequence[Path]) -> Mapping[str, Chunks]:
 def _chunks(
     job: VectorJob, parts: Sequence[Path], regions: Regions, selection: Selection, layer: Layer, shelf: Shelf | None
 ) -> Chunks:
-    if layer.geometry == "LineString":
-        return _line_chunks(job, parts, layer)
+    if layer.look in ("centerline", "node"):
+        network = road_network(job, parts, [c.id for c in layer.classes])
+        return _line_chunks(job, network) if layer.look == "centerline" else _node_chunks(job, network)
     if layer.look == "building":
         found = outlines(job, parts, regions, selection) if shelf is None else shelf
         return _building_chunks(job, regions, selection, found)
@@ -107,25 +109,43 @@ def _polygons(job: VectorJob, regions: Regions, region: Ints, polygons: Polygons
     return geopandas.GeoDataFrame(columns, geometry=on_map, crs=job.crs or None)
 
 
-def _line_chunks(job: VectorJob, parts: Sequence[Path], layer: Layer) -> Chunks:
+def _line_chunks(job: VectorJob, network: RoadNetwork) -> Chunks:
     count = 0
-    for lines in centerlines_by_block(job, parts, [c.id for c in layer.classes]):
-        yield _lines(job, lines, count)
+    for lines in centerlines(job, network):
+        yield _lines(job, network, lines, count)
         count += len(lines.value)
 
 
-def _lines(job: VectorJob, lines: Centerlines, count: int) -> geopandas.GeoDataFrame:
+def _lines(job: VectorJob, network: RoadNetwork, lines: Centerlines, count: int) -> geopandas.GeoDataFrame:
     """Centrelines with their attributes, numbered on from `count`."""
     names = np.array(job.legend.category_names, dtype=object)
+    tail, head = network.edges.tail[lines.edge], network.edges.head[lines.edge]
     columns = {
         "id": np.arange(count + 1, count + 1 + len(lines.value)),
         "class": names[lines.value],
         "length_m": job.ground.length_m(lines.lines),
         "width_m": lines.width_m,
+        "width_std_m": lines.width_std_m,
         "confidence": lines.confidence,
+        "inferred": network.inferred[lines.edge],
+        "component": network.component[tail],
+        "from_node": tail + 1,
+        "to_node": head + 1,
         "scene": np.full(len(lines.value), job.scene, dtype=object),
     }
     return geopandas.GeoDataFrame(columns, geometry=lines.lines, crs=job.crs or None)
+
+
+def _node_chunks(job: VectorJob, network: RoadNetwork) -> Chunks:
+    count = len(network.nodes)
+    columns = {
+        "id": np.arange(1, count + 1),
+        "degree": network.degree,
+        "component": network.component,
+        "scene": np.full(count, job.scene, dtype=object),
+    }
+    points = shapely.points(node_xy(job, network.nodes.xy.astype(np.float64)))
+    yield geopandas.GeoDataFrame(columns, geometry=points, crs=job.crs or None)
 
 
 def mean_confidence(job: VectorJob, total: Ints, pixels: Ints) -> Floats:

@@ -24,7 +24,7 @@ from geoseg.files import sha256_file
 from geoseg.run.mapping import map_scenes
 from tests.conftest import write_raster
 
-LAYERS = ["buildings", "roads", "road_centerlines", "green"]
+LAYERS = ["buildings", "roads", "road_centerlines", "road_nodes", "green"]
 TILING = {"tile_size": 256, "overlap": 64}
 ARGUMENTS = ["--tile-size", "256", "--overlap", "64"]
 
@@ -321,7 +321,7 @@ def test_everything_nodata_gives_empty_typed_layers(color_model, tmp_path):
     for layer in LAYERS:
         frame = pyogrio.read_info(tmp_path / "out" / "empty.gpkg", layer=layer)
         assert frame["features"] == 0
-        assert frame["geometry_type"] == ("LineString" if layer == "road_centerlines" else "Polygon")
+        assert frame["geometry_type"] == {"road_centerlines": "LineString", "road_nodes": "Point"}.get(layer, "Polygon")
 
 
 def test_dry_run_needs_neither_torch_nor_dask(town_scene, color_model, tmp_path):

@@ -26,6 +26,8 @@ def features(layer, count, seed=0):
     x, y = WEST + rng.uniform(0, SIZE_M - 20, count), SOUTH + rng.uniform(0, SIZE_M - 20, count)
     if layer.geometry == "Polygon":
         geometry = shapely.box(x, y, x + rng.uniform(5, 20, count), y + rng.uniform(5, 20, count))
+    elif layer.geometry == "Point":
+        geometry = shapely.points(x, y)
     else:
         ends = np.stack([np.stack([x, y], 1), np.stack([x + 15, y + 20], 1)], 1)
         geometry = shapely.linestrings(ends)
@@ -36,5 +38,6 @@ def features(layer, count, seed=0):
         "string": np.array(["town"] * count, object),
     }
     columns = {field.name: values[field.type] for field in layer.fields}
-    columns["class"] = rng.choice([c.name for c in layer.classes], count)
+    if "class" in columns:
+        columns["class"] = rng.choice([c.name for c in layer.classes], count)
     return geopandas.GeoDataFrame(columns, geometry=geometry)

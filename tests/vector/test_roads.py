@@ -10,7 +10,7 @@ import shapely
 from affine import Affine
 from rasters import UTM, make_job, settings, town
 from skimage.morphology import skeletonize
-from test_vectorize import layers
+from test_vectorize import layers, same
 
 from geoseg.vector.network import traced
 from geoseg.vector.settings import CenterlineSettings, VectorSettings
@@ -87,9 +87,7 @@ def test_lines_are_the_same_for_any_blocks(tmp_path, block):
     whole = lines_of(tmp_path / "whole", classes, confidence=confidence, how=how)
     cut = lines_of(tmp_path / "cut", classes, confidence=confidence, how=how.model_copy(update={"block_rows": block}))
     assert len(whole) > 20
-    assert Counter(shapely.to_wkb(whole.geometry)) == Counter(shapely.to_wkb(cut.geometry))
-    assert sorted(whole["width_m"]) == sorted(cut["width_m"])
-    assert sorted(whole["confidence"]) == pytest.approx(sorted(cut["confidence"]), abs=0.02)
+    assert same({"lines": whole}, {"lines": cut})
 
 
 def test_lines_meet_only_at_their_ends_and_lie_on_the_roads(tmp_path):
@@ -98,10 +96,11 @@ def test_lines_meet_only_at_their_ends_and_lie_on_the_roads(tmp_path):
     lines, roads = found["road_centerlines"], shapely.union_all(found["roads"].geometry.to_numpy())
     assert lines.is_simple.all()
     assert (lines.length > 0).all()
-    inside = sum(line.intersection(roads.buffer(0.5)).length for line in lines.geometry)
-    assert inside > 0.995 * lines.length.sum()
-    assert lines["confidence"].between(0, 1).all()
-    assert lines["width_m"].between(2, 30).all()
+    seen = lines[~lines["inferred"]]
+    inside = sum(line.intersection(roads.buffer(0.5)).length for line in seen.geometry)
+    assert inside > 0.995 * seen.length.sum()
+    assert seen["confidence"].between(0, 1).all()
+    assert seen["width_m"].between(2, 30).all()
 
 
 def test_coarse_and_fine_pixels_are_thinned_sensibly(tmp_path):

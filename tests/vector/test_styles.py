@@ -45,7 +45,11 @@ def props(root):
 def test_a_layer_of_one_class_has_one_symbol_in_its_colour(layer):
     root = parse(qml(layer))
     assert root.find("renderer-v2").get("type") == "singleSymbol"
-    assert root.find("layerGeometryType").text == {"LineString": "1", "Polygon": "2"}[layer.geometry]
+    assert root.find("layerGeometryType").text == {"Point": "0", "LineString": "1", "Polygon": "2"}[layer.geometry]
+    if layer.look == "node":
+        assert (root.get("hasScaleBasedVisibilityFlag"), root.get("minScale")) == ("1", "10000")
+        return
+    assert root.get("hasScaleBasedVisibilityFlag") == "0"
     color = props(root).get("color") or props(root)["line_color"]
     expected = Rgb(*layer.classes[0].rgb)
     if layer.look == "centerline":
