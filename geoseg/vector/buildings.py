@@ -15,6 +15,7 @@ import shapely
 from numpy.typing import NDArray
 
 from geoseg.vector.arrays import Floats, Ints, offsets_of, ranges
+from geoseg.vector.crowns import Crown, uncovered
 from geoseg.vector.simplify import thin
 from geoseg.vector.walls import Directions, Wall, fitted, main_direction, walls_of
 
@@ -26,7 +27,13 @@ _TRIM_PX = 2.0
 _COST = 0.002
 """Agreement (IoU) that a further corner has to bring."""
 
-_PRIOR = (0.0, 0.0, 0.02, 0.04, 0.0)
+_COST_PX = 10.0
+"""Pixels that it has to bring too: about what a bump of noise does."""
+
+_CIRCLE_CORNERS = 6
+"""Corners that a circle is charged for: one more than a rectangle, of which noise makes none."""
+
+_PRIOR = (0.0, 0.0, 0.02, 0.04, 0.02)
 """Agreement that a shape has to bring more than right angles do, by number."""
 
 
@@ -38,6 +45,8 @@ class SquaringSettings:
     """The raw outline may leave a wall by this much before it has a corner there."""
     shortest_px: float
     """Walls shorter than this are dropped."""
+    crown_px: float = 15.0
+    """Largest radius of a crown whose bite in the border is no part of the building's shape; 0: none."""
     least_iou: float = 0.85
     """Models that agree less than this with the pixels are not taken."""
 
@@ -59,13 +68,12 @@ def squared(buildings: NDArray[Any], how: SquaringSettings) -> Squared:
     if not len(buildings):
         return Squared(buildings, np.zeros(0, np.int64), np.zeros(0))
     rings = _rings(buildings)
-    corners = _corners(rings, how.tolerance_px)
-    walls = [walls_of(rings.ring(ring), found, _TRIM_PX) for ring, found in enumerate(corners)]
+    walls, hidden = _walls(rings, how)
     shells = np.flatnonzero(np.append(True, np.diff(rings.building) != 0))
     direction = np.array([main_direction(walls[shell]) for shell in shells])
     candidates = [_models(rings, walls, direction, k, how) for k in _MODELS]
     candidates.append((4, _circles(buildings)))
-    return _best(buildings, candidates, direction, how)
+    return _best(buildings, candidates, direction, hidden, how)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,14 +108,43 @@ def _rings(buildings: NDArray[Any]) -> _Rings:
     return _Rings(offsets, samples[order], building)
 
 
-def _corners(rings: _Rings, tolerance_px: float) -> list[Ints]:
-    """Samples at the corners of each ring, by Douglas–Peucker."""
-    closed = rings.offsets + np.arange(len(rings.offsets))
-    xy = np.insert(rings.samples, rings.offsets[1:], rings.samples[rings.offsets[:-1]], axis=0)
+def _walls(rings: _Rings, how: SquaringSettings) -> tuple[list[list[Wall]], NDArray[Any]]:
+    """Walls of each ring, none for a ring that is a crown's, and for each building what crowns hide of it, or None."""
+    walls: list[list[Wall]] = []
+    discs: list[list[Crown]] = [[] for _ in range(int(rings.building[-1]) + 1)]
+    bare = [
+        uncovered(rings.ring(ring), found, how.tolerance_px, how.crown_px)
+        for ring, found in enumerate(_corners(rings.offsets, rings.samples, how.tolerance_px))
+    ]
+    left = np.concatenate([ring.samples for ring in bare])
+    offsets = offsets_of(np.array([len(ring.samples) for ring in bare]))
+    for ring, found, building in zip(
+        bare, _corners(offsets, left, how.tolerance_px), rings.building.tolist(), strict=True
+    ):
+        walls.append(walls_of(ring.samples, found, _TRIM_PX, ring.gaps) if len(found) else [])
+        discs[building] += ring.crowns
+    hidden = np.array([_discs(crowns) for crowns in discs], dtype=object)
+    return walls, hidden
+
+
+def _discs(crowns: list[Crown]) -> Any:
+    """What crowns hide."""
+    if not crowns:
+        return None
+    points = shapely.points([(c.x, c.y) for c in crowns])
+    return shapely.union_all(shapely.buffer(points, [c.radius + _TRIM_PX for c in crowns], quad_segs=4))
+
+
+def _corners(offsets: Ints, samples: Floats, tolerance_px: float) -> list[Ints]:
+    """Samples at the corners of each ring, by Douglas–Peucker; none of an empty one."""
+    there = np.diff(offsets) > 0
+    closed = offsets + np.append(0, np.cumsum(there))
+    xy = np.insert(samples, offsets[1:][there], samples[offsets[:-1][there]], axis=0)
     keep = np.zeros(len(xy), bool)
-    keep[closed[:-1]] = keep[closed[1:] - 1] = True
-    thin(xy, keep, np.stack([closed[:-1], closed[1:] - 1], axis=1), tolerance_px)
-    return [np.flatnonzero(keep[a : b - 1]) for a, b in pairwise(closed)]
+    first, last = closed[:-1][there], closed[1:][there] - 1
+    keep[first] = keep[last] = True
+    thin(xy, keep, np.stack([first, last], axis=1), tolerance_px)
+    return [np.flatnonzero(keep[a : b - 1]) if b > a else np.zeros(0, np.int64) for a, b in pairwise(closed)]
 
 
 def _models(
@@ -118,11 +155,13 @@ def _models(
     made: list[Any] = [None] * len(direction)
     parts: list[list[Any]] = [[] for _ in made]
     for ring, building in enumerate(rings.building.tolist()):
+        if not walls[ring]:
+            continue
         points = fitted(walls[ring], direction[building], directions, how.shortest_px)
         parts[building].append(points if len(points) >= 3 else None)
-    for building, (shell, *holes) in enumerate(parts):
-        if shell is not None:
-            made[building] = shapely.Polygon(shell, [h for h in holes if h is not None])
+    for building, outlines in enumerate(parts):
+        if outlines and outlines[0] is not None:
+            made[building] = shapely.Polygon(outlines[0], [h for h in outlines[1:] if h is not None])
     return number, np.array(made, dtype=object)
 
 
@@ -143,19 +182,32 @@ def _circles(buildings: NDArray[Any]) -> NDArray[Any]:
 
 
 def _best(
-    buildings: NDArray[Any], candidates: list[tuple[int, NDArray[Any]]], direction: Floats, how: SquaringSettings
+    buildings: NDArray[Any],
+    candidates: list[tuple[int, NDArray[Any]]],
+    direction: Floats,
+    hidden: NDArray[Any],
+    how: SquaringSettings,
 ) -> Squared:
-    """For each building the model with the best agreement less the cost of its corners."""
+    """For each building the model with the best agreement, where it is not hidden, less the cost of its corners."""
+    seen = _less(buildings, hidden)
     best = np.full(len(buildings), None, dtype=object)
     shape, score = np.zeros(len(buildings), np.int64), np.full(len(buildings), -np.inf)
     for number, polygons in candidates:
         there = np.flatnonzero(shapely.is_valid(polygons) & ~shapely.is_missing(polygons))
-        agreement = iou(polygons[there], buildings[there])
-        cost = _PRIOR[number] + _COST * (8 if number == 4 else shapely.get_num_coordinates(polygons[there]))
+        agreement = iou(_less(polygons[there], hidden[there]), seen[there])
+        corners = _CIRCLE_CORNERS if number == 4 else shapely.get_num_coordinates(polygons[there])
+        cost = _PRIOR[number] + np.maximum(_COST, _COST_PX / shapely.area(buildings[there])) * corners
         better = (agreement >= how.least_iou) & (agreement - cost > score[there])
         taken = there[better]
         best[taken], shape[taken], score[taken] = polygons[taken], number, (agreement - cost)[better]
     return Squared(best, shape, direction)
+
+
+def _less(polygons: NDArray[Any], hidden: NDArray[Any]) -> NDArray[Any]:
+    """Polygons without what is hidden of them."""
+    less, some = polygons.copy(), np.flatnonzero(~shapely.is_missing(hidden))
+    less[some] = shapely.difference(polygons[some], hidden[some])
+    return less
 
 
 def iou(a: NDArray[Any], b: NDArray[Any]) -> Floats:

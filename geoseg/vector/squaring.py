@@ -22,6 +22,7 @@ from geoseg.vector.parts import load_sides
 from geoseg.vector.rings import Rings
 from geoseg.vector.runs import merged
 from geoseg.vector.seams import OUTSIDE, Regions
+from geoseg.vector.terraces import parted
 
 GRID_PX = 1 / 1024
 """Corners of squared buildings are rounded to this: finer than any right angle needs, coarser than what a last bit does."""
@@ -36,6 +37,7 @@ def squaring_settings(job: VectorJob) -> SquaringSettings:
     return SquaringSettings(
         tolerance_px=max(how.tolerance_px, how.tolerance_m / job.pixel_m),
         shortest_px=max(how.shortest_px, how.shortest_m / job.pixel_m),
+        crown_px=how.crown_m / job.pixel_m,
         least_iou=how.least_iou,
     )
 
@@ -49,7 +51,7 @@ def squared_scene(job: VectorJob, parts: Sequence[Path], regions: Regions, featu
     streams = (rings_by_block(parts, together, selection, raw=raw) for raw in (False, True))
     first = Shelf(job.work, "squared")
     for simple, raw in zip(*streams, strict=True):
-        first.add(_squared(job, regions, simple, raw, kept))
+        first.add(_squared(job, regions, simple, raw, (kept, group)))
     return _apart(first)
 
 
@@ -75,20 +77,41 @@ def _ending_together(regions: Regions, group: Ints) -> Regions:
     return replace(regions, last_block=last[group])
 
 
-def _squared(job: VectorJob, regions: Regions, simple: Rings, raw: Rings, kept: Bools) -> Footprints:
+def _squared(job: VectorJob, regions: Regions, simple: Rings, raw: Rings, touching: tuple[Bools, Ints]) -> Footprints:
+    """The buildings of a stream's step; whole groups of those that share walls."""
+    how, (kept, group) = squaring_settings(job), touching
     region = simple.owner[simple.shell]
     outlines = simple.polygons(simple.xy.astype(np.float64))
-    found = squared(raw.polygons(raw.xy.astype(np.float64)), squaring_settings(job))
-    polygons = _on_scene(on_grid(found.polygons), job.shape)
+    pixels = raw.polygons(raw.xy.astype(np.float64))
+    _, of_unit = np.unique(group[region], return_inverse=True)
+    found = squared(_united(pixels, of_unit), how)
+    polygons = found.polygons[of_unit]
+    for k in np.flatnonzero(np.bincount(of_unit) > 1):
+        members = np.flatnonzero(of_unit == k)
+        if found.polygons[k] is not None:
+            parts = parted(pixels[members], found.polygons[k], float(found.direction[k]), how)
+            polygons[members] = None if parts is None else parts
+    polygons = _on_scene(on_grid(polygons), job.shape)
     good = ~shapely.is_missing(polygons) & ~kept[region]
+    together = np.bincount(of_unit, weights=~good) == 0
+    good = together[of_unit]
     return Footprints(
         region=region,
         pixels=regions.pixels[region],
         outlines=outlines,
         polygons=np.where(good, polygons, outlines),
-        shape=np.where(good, found.shape, 0),
-        direction=found.direction,
+        shape=np.where(good, found.shape[of_unit], 0),
+        direction=found.direction[of_unit],
     )
+
+
+def _united(polygons: Polygons, of_unit: Ints) -> Polygons:
+    """One polygon for each unit."""
+    size = np.bincount(of_unit)
+    united: Polygons = polygons[np.argsort(of_unit, kind="stable")][np.cumsum(size) - size]
+    for k in np.flatnonzero(size > 1):
+        united[k] = shapely.union_all(polygons[of_unit == k])
+    return united
 
 
 def on_grid(polygons: Polygons) -> Polygons:

@@ -85,12 +85,17 @@ class Line:
         return (self.c * by - other.c * ay) / cross, (ax * other.c - bx * self.c) / cross
 
 
-def walls_of(samples: Floats, corners: Ints, trim: float) -> list[Wall]:
-    """Walls between the corners of a closed ring of samples; the `trim` samples next to a corner count for no wall."""
+def walls_of(samples: Floats, corners: Ints, trim: float, gaps: Ints) -> list[Wall]:
+    """Walls between the corners of a closed ring of samples; the `trim` samples next to a corner count for no wall.
+
+    There is no wall across a gap, after one of `gaps`, with a corner on both sides: its neighbours meet.
+    """
     count = len(samples)
     stops = np.append(corners[1:], corners[0] + count)
     walls = []
     for first, stop in zip(corners.tolist(), stops.tolist(), strict=True):
+        if stop - first == 1 and first in gaps:
+            continue
         cut = int(min(trim, (stop - first) / 4))
         mine = samples[np.arange(first + cut, stop - cut + 1) % count]
         x, y = mine.T
@@ -139,6 +144,9 @@ def fitted(walls: Sequence[Wall], theta: float, directions: Directions, shortest
     """
     lines = _merged([_line(w, theta, directions) for w in walls], theta, directions, shortest)
     while len(lines) >= 3:
+        if (back := _doubling_back(lines)) is not None:
+            lines = _merged(_without(lines, back, theta, directions), theta, directions, shortest)
+            continue
         corners = _corners(lines)
         lengths = _lengths(lines, corners)
         at = min(range(len(lines)), key=lengths.__getitem__)
@@ -186,6 +194,14 @@ def _appended(done: list[Line], line: Line, theta: float, directions: Directions
 
 def _same(a: Line, b: Line) -> bool:
     return abs(math.remainder(a.angle - b.angle, 2 * math.pi)) < _PARALLEL
+
+
+def _doubling_back(lines: list[Line]) -> int | None:
+    """The shorter of two neighbours that run in opposite directions, as at the end of a slit; None where none do."""
+    for at, line in enumerate(lines):
+        if abs(math.remainder(lines[at - 1].angle - line.angle - math.pi, 2 * math.pi)) < _PARALLEL:
+            return at if _weight(line.wall) < _weight(lines[at - 1].wall) else (at - 1) % len(lines)
+    return None
 
 
 def _step(a: Line, b: Line) -> Line:

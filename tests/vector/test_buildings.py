@@ -1,5 +1,7 @@
 """Squared buildings against the footprints that they were drawn from, worn like a network's."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -76,6 +78,36 @@ def test_hexagons_and_blobs_are_not_forced_to_right_angles():
         truths, raw, found = both(footprint, ANGLES)
         kept = np.where(shapely.is_missing(found.polygons), shapely.simplify(raw, 2), found.polygons)
         assert iou(kept, truths).mean() > iou(shapely.simplify(raw, 2), truths).mean() - 0.01
+
+
+@pytest.mark.parametrize("crown", [(50, 15, 9), (40, 50, 10)], ids=["hole", "bite"])
+def test_walls_go_on_below_a_tree(crown):
+    x, y, radius = crown
+    house = affinity.translate(box(0, 0, 70, 55), 30.2, 40.4)
+    bitten = house.difference(Point(30.2 + x, 40.4 + y).buffer(radius))
+    raw = worn(bitten)
+    found = squared(np.array([raw]), HOW)
+    assert shapely.get_num_coordinates(found.polygons[0]) == 5
+    assert iou(found.polygons[0], house) > iou(raw, house) + 0.03
+    kept = squared(np.array([raw]), replace(HOW, crown_px=0))
+    assert shapely.get_num_coordinates(kept.polygons[0]) > 5
+
+
+def test_courtyards_and_notches_are_no_trees():
+    notched = Polygon([(0, 0), (60, 0), (60, 40), (38, 40), (38, 24), (22, 24), (22, 40), (0, 40)])
+    yard = Polygon(box(0, 0, 60, 50).exterior.coords, [box(20, 18, 40, 34).exterior.coords])
+    for footprint, corners in ((notched, 9), (yard, 10)):
+        _, _, found = both(footprint, ANGLES)
+        assert (shapely.get_num_coordinates(found.polygons) == corners).all()
+
+
+def test_a_slit_beside_a_shed_makes_no_spike():
+    joined = shapely.union_all([box(0, 0, 50, 30), box(52.5, 0, 68, 14), box(45, 0, 60, 5)])
+    _, _, found = both(joined, ANGLES)
+    for polygon in found.polygons:
+        xy = np.array(polygon.exterior.coords)
+        heading = np.arctan2(*np.diff(xy, axis=0, append=xy[1:2]).T)
+        assert np.abs(np.degrees((np.diff(heading) + np.pi) % (2 * np.pi) - np.pi)).max() < 120
 
 
 def test_nothing_in_gives_nothing_out():

@@ -5,12 +5,14 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
+import cv2
 import geopandas
 import numpy as np
 import pandas as pd
 import pytest
 import rasterio.features
 import shapely
+import shapely.affinity
 from affine import Affine
 from rasters import UTM, make_job, noise, settings, town
 
@@ -304,3 +306,42 @@ def test_squared_buildings_do_not_depend_on_blocks(tmp_path):
     assert len(found[0]) > 20
     for frame in found[1:]:
         assert same({"buildings": found[0]}, {"buildings": frame})
+
+
+def terrace(degrees: float) -> tuple[np.ndarray, np.ndarray]:
+    """Class raster of a row of houses of two classes in turn, which share walls, and the houses in map coordinates."""
+    classes = np.zeros((260, 300), np.uint8)
+    houses = [shapely.box(40 + 40 * k, 110, 80 + 40 * k, 150 + 14 * (k % 2)) for k in range(5)]
+    houses = shapely.affinity.rotate(shapely.MultiPolygon(houses), degrees, origin=(150, 130))
+    rng = np.random.default_rng(1)
+    scores = np.zeros((3, *classes.shape), np.float32)
+    for k, house in enumerate(houses.geoms):
+        scores[1 + k % 2] += rasterio.features.rasterize([house], out_shape=classes.shape)
+    scores[0] = 1 - scores.sum(axis=0)
+    scores = np.stack([cv2.GaussianBlur(s, (0, 0), 2) for s in scores])
+    bumps = np.stack([cv2.GaussianBlur(n, (0, 0), 3) for n in rng.standard_normal(scores.shape).astype(np.float32)])
+    classes = (scores + bumps * (0.08 / bumps.std())).argmax(axis=0).astype(np.uint8)
+    return classes, shapely.transform(np.array(houses.geoms), lambda xy: xy * (UTM.a, UTM.e) + (UTM.c, UTM.f))
+
+
+@pytest.mark.parametrize("degrees", [0, 9, 30, 45, 71])
+def test_houses_that_share_walls_share_them_after_squaring(tmp_path, degrees):
+    classes, houses = terrace(degrees)
+    legend = Legend(
+        tuple(
+            LegendClass(id=i, name=n, color="#ff0000", layer="buildings", rule="building")
+            for i, n in ((1, "brick"), (2, "timber"))
+        )
+    )
+    found = layers(make_job(tmp_path, classes, how=VectorSettings(block_rows=128), legend=legend))["buildings"]
+    assert len(found) == 5
+    assert found["regularized"].all()
+    polygons = found.geometry.to_numpy()
+    assert shapely.coverage_is_valid(polygons)
+    whole = shapely.union_all(polygons)
+    assert (whole.geom_type, len(whole.interiors)) == ("Polygon", 0)
+    assert found.count_coordinates().max() <= 9
+    at, to = shapely.STRtree(houses).query(shapely.point_on_surface(polygons), predicate="within")
+    assert len(at) == 5
+    shared = shapely.area(shapely.intersection(polygons[at], houses[to]))
+    assert (shared / shapely.area(shapely.union(polygons[at], houses[to]))).min() > 0.93
