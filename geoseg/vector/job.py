@@ -83,6 +83,12 @@ class VectorJob:
         return self.settings.simplify_px if metres is None else metres / self.pixel_m
 
     @property
+    def cut_px(self) -> int:
+        """Width of the grid that roads are cut on, in pixels; 0: they are not cut."""
+        metres = self.settings.cut_m
+        return max(512, round(500 / self.pixel_m)) if metres is None else math.ceil(metres / self.pixel_m)
+
+    @property
     def limits(self) -> Limits:
         """The sizes below which regions are dropped and holes filled."""
         min_area, min_hole = np.zeros(256, np.int64), np.zeros(256, np.int64)

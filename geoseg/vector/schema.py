@@ -54,6 +54,9 @@ ORIENTATION = Field(
     "Orientation (°)",
     "Direction of the main walls in degrees, counter-clockwise from east, 0 to under 90; empty for circles and outlines",
 )
+PART_OF = Field(
+    "part_of", "int64", "Part of", "Id of the road that was cut into pieces on a grid; its first piece has it"
+)
 WIDTH_STD = Field("width_std_m", "float64", "Width ± (m)", "Standard deviation of the width along the line in metres")
 INFERRED = Field("inferred", "bool", "Inferred", "Whether the line bridges a gap, where no road was seen")
 COMPONENT = Field("component", "int64", "Component", "Number of the part of the network that is connected")
@@ -64,6 +67,7 @@ SCENE = Field("scene", "string", "Scene", "Name of the scene the feature was map
 
 AREA_FIELDS = (ID, CLASS, AREA, PERIMETER, CONFIDENCE, SCENE)
 BUILDING_FIELDS = (ID, CLASS, AREA, PERIMETER, CONFIDENCE, REGULARIZED, SHAPE, ORIENTATION, SCENE)
+ROAD_FIELDS = (ID, CLASS, AREA, PERIMETER, CONFIDENCE, PART_OF, SCENE)
 CENTERLINE_FIELDS = (
     ID,
     CLASS,
@@ -91,7 +95,7 @@ def layers_of(legend: Legend) -> tuple[Layer, ...]:
     layers: list[Layer] = []
     for name, classes in grouped.items():
         rule = classes[0].rule
-        fields = BUILDING_FIELDS if rule == "building" else AREA_FIELDS
+        fields = {"building": BUILDING_FIELDS, "road": ROAD_FIELDS, "area": AREA_FIELDS}[rule]
         layers.append(Layer(name=name, geometry="Polygon", fields=fields, look=rule, classes=tuple(classes)))
         lines, nodes = classes[0].centerline_layer, classes[0].node_layer
         if lines is not None and nodes is not None:

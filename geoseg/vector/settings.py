@@ -80,6 +80,11 @@ class VectorSettings(_Strict):
     road: RuleSettings = RuleSettings(min_area_m2=20.0, min_hole_m2=10.0, min_area_px=4, min_hole_px=2)
     area: RuleSettings = RuleSettings(min_area_m2=20.0, min_hole_m2=10.0, min_area_px=4, min_hole_px=2)
     buildings: BuildingSettings = BuildingSettings()
+    cut_m: float | None = Field(
+        default=None,
+        ge=0,
+        description="Roads are cut into pieces on a grid of this width; null: 500 m, or 512 pixels where that is more; 0: not.",
+    )
     centerlines: CenterlineSettings = CenterlineSettings()
     block_rows: int | None = Field(
         default=None,

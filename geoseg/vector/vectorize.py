@@ -5,8 +5,9 @@
 `vectorize_block_row` does the heavy work; `assemble` joins what came of it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 
 import geopandas
@@ -20,8 +21,9 @@ from geoseg.vector.buildings import SHAPES
 from geoseg.vector.centerlines import Centerlines, centerlines, node_xy
 from geoseg.vector.footprints import Footprints, Polygons, Shelf
 from geoseg.vector.job import VectorJob, block_rows
+from geoseg.vector.road_cut import cut, with_grid_vertices
 from geoseg.vector.road_network import RoadNetwork, road_network
-from geoseg.vector.schema import BUILDING_FIELDS, Layer, layers_of
+from geoseg.vector.schema import BUILDING_FIELDS, Layer, Look, layers_of
 from geoseg.vector.seams import Regions, joined
 from geoseg.vector.squaring import orientation_deg, outlines, squared_scene, without
 
@@ -35,8 +37,8 @@ def assemble(job: VectorJob, parts: Sequence[Path]) -> Mapping[str, Chunks]:
     """The features of every layer of the legend, from the parts of all blocks in order.
 
     Each layer comes as frames with exactly its fields; a layer may have none. `id` numbers its features by their first
-    pixel in row-major order, then what squared buildings cut off; a feature is given out once all of it was seen, so ids
-    do not ascend through the chunks. Each layer is streamed by itself, and holds no more than the features that are still
+    pixel in row-major order, and of those in pieces the first piece; the number of features is added for each piece
+    more. A feature is given out once all of it was seen, so ids do not ascend through the chunks. Each layer is streamed by itself, and holds no more than the features that are still
     open. Squared buildings are kept in the job's folder until the layers were read.
     Raises OutputError where a part is missing or broken.
     """
@@ -44,8 +46,11 @@ def assemble(job: VectorJob, parts: Sequence[Path]) -> Mapping[str, Chunks]:
     features = delivered(regions, job.limits)
     selection = Selection(features, idle_of(parts, regions, features), job.limits)
     shelf = squared_scene(job, parts, regions, selection) if job.settings.buildings.enabled else None
+    network_of = cache(partial(road_network, job, parts))
     return {
         layer.name: _chunks(job, parts, regions, _of_layer(selection, regions, layer), layer, shelf)
+        if layer.geometry == "Polygon"
+        else _network_chunks(job, network_of, layer)
         for layer in layers_of(job.legend)
     }
 
@@ -53,13 +58,10 @@ def assemble(job: VectorJob, parts: Sequence[Path]) -> Mapping[str, Chunks]:
 def _chunks(
     job: VectorJob, parts: Sequence[Path], regions: Regions, selection: Selection, layer: Layer, shelf: Shelf | None
 ) -> Chunks:
-    if layer.look in ("centerline", "node"):
-        network = road_network(job, parts, [c.id for c in layer.classes])
-        return _line_chunks(job, network) if layer.look == "centerline" else _node_chunks(job, network)
     if layer.look == "building":
         found = outlines(job, parts, regions, selection) if shelf is None else shelf
         return _building_chunks(job, regions, selection, found)
-    return _polygon_chunks(job, parts, regions, selection, shelf)
+    return _polygon_chunks(job, parts, regions, selection, layer.look, shelf)
 
 
 def _of_layer(features: Selection, regions: Regions, layer: Layer) -> Selection:
@@ -79,19 +81,32 @@ def _building_chunks(job: VectorJob, regions: Regions, selection: Selection, bui
 
 
 def _polygon_chunks(
-    job: VectorJob, parts: Sequence[Path], regions: Regions, selection: Selection, buildings: Shelf | None
+    job: VectorJob, parts: Sequence[Path], regions: Regions, selection: Selection, look: Look, buildings: Shelf | None
 ) -> Chunks:
     number = np.cumsum(selection.wanted, dtype=np.int64)
-    count = int(number[-1])
     for rings in rings_by_block(parts, regions, selection):
         region, polygons = rings.owner[rings.shell], rings.polygons(rings.xy.astype(np.float64))
-        ids = number[region]
         if buildings is not None:
             polygons, whole = without(polygons, buildings, job.limits.min_area[regions.value[region]])
-            region, again = region[whole], np.append(False, whole[1:] == whole[:-1])
-            ids = np.where(again, count + np.cumsum(again), ids[whole])
-            count += int(again.sum())
-        yield _polygons(job, regions, region, polygons, ids)
+            region = region[whole]
+        if job.cut_px:
+            polygons = with_grid_vertices(polygons, job.cut_px)
+        if look == "road" and job.cut_px:
+            polygons, whole = cut(polygons, job.cut_px)
+            region = region[whole]
+        frame = _polygons(job, regions, region, polygons, number[region] + int(number[-1]) * _places(region))
+        if look == "road":
+            frame.insert(frame.columns.get_loc("scene"), "part_of", number[region])
+        yield frame
+
+
+def _places(region: Ints) -> Ints:
+    """For each of some pieces, how many pieces of its region come before it."""
+    order = np.argsort(region, kind="stable")
+    first = np.searchsorted(region[order], region[order])
+    places = np.empty_like(region)
+    places[order] = np.arange(len(region)) - first
+    return places
 
 
 def _polygons(job: VectorJob, regions: Regions, region: Ints, polygons: Polygons, ids: Ints) -> geopandas.GeoDataFrame:
@@ -107,6 +122,12 @@ def _polygons(job: VectorJob, regions: Regions, region: Ints, polygons: Polygons
         "scene": np.full(len(region), job.scene, dtype=object),
     }
     return geopandas.GeoDataFrame(columns, geometry=on_map, crs=job.crs or None)
+
+
+def _network_chunks(job: VectorJob, network_of: Callable[[tuple[int, ...]], RoadNetwork], layer: Layer) -> Chunks:
+    """The lines or the nodes of a network, which is made once for both."""
+    network = network_of(tuple(c.id for c in layer.classes))
+    yield from _line_chunks(job, network) if layer.look == "centerline" else _node_chunks(job, network)
 
 
 def _line_chunks(job: VectorJob, network: RoadNetwork) -> Chunks:
