@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary=:all: --constraint constraints.txt
 
-.PHONY: help demo test install check bench clean
+.PHONY: help demo test install check bench chaos clean
 help:
 	@echo "make demo     map a rendered town with the model that ships, and check the map against its truth"
 	@echo "make test     run the tests"
 	@echo "make install  install geoseg and its development tools into .venv"
 	@echo "make check    ruff, mypy and the tests of the walls"
 	@echo "make bench    measure speed and memory against the bare model"
+	@echo "make chaos    kill workers and drivers 50 times: the map must be the same, and no work lost"
 
 demo: .venv/run
 	$(BIN)/geoseg demo -o demo
@@ -27,6 +28,9 @@ check: .venv/dev
 
 bench: .venv/dev
 	$(BIN)/python -m benchmarks
+
+chaos: .venv/dev
+	$(BIN)/python -m benchmarks.chaos 50
 
 clean:
 	rm -rf .venv demo build dist *.egg-info

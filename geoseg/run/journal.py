@@ -1,4 +1,4 @@
-"""The journal: what happens in a run, one JSON line an event, appended and synced as it happens.
+"""The journal: what happens in a run, one JSON line an event, appended as it happens and synced to the disk.
 
 OUT/.geoseg/journal/20260131T095959123456-4711.jsonl, one for each run. Status is told from it; what is committed is
 told by the records in the work folders alone, so a lost line loses no work.
@@ -7,6 +7,7 @@ told by the records in the work folders alone, so a lost line loses no work.
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -22,6 +23,10 @@ _KEPT = 100
 """Journals kept in an output folder; older ones are removed."""
 _LEFT_OUT = frozenset({"look", "task"})
 """Events that say nothing of what is done: a journal has a few lines a strip, not one for every task."""
+_SYNC_S = 0.2
+"""A run of many small scenes would else spend its time waiting for the disk."""
+_URGENT = frozenset({"run", "worker lost", "error", "over"})
+"""Events that are on the disk before anything follows from them."""
 
 
 class Journal:
@@ -31,6 +36,7 @@ class Journal:
         """Begin the journal at `path`; raises OSError."""
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._synced = 0.0
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
 
     def begin(self, plan: RunPlan) -> None:
@@ -41,14 +47,16 @@ class Journal:
         self.event("run", {**run, "pending": pending, "refused": refused})
 
     def event(self, name: str, values: dict[str, Any]) -> None:
-        """Append an event and wait until it is on the disk; raises OutputError."""
+        """Append an event, so that it outlives the process; raises OutputError."""
         if name in _LEFT_OUT:
             return
         line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": name, **redacted(values)}
         data = (json.dumps(line, default=str, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
         try:
             os.write(self._fd, data)  # one call, so that a kill leaves a whole line or none
-            os.fsync(self._fd)
+            if name in _URGENT or time.monotonic() - self._synced > _SYNC_S:
+                os.fsync(self._fd)
+                self._synced = time.monotonic()
         except OSError as exc:
             raise output_error(self.path, exc) from exc
 

@@ -116,7 +116,8 @@ def begin(work: Path, fingerprint: str, strips: tuple[Strip, ...], keep: frozens
         if path.stem not in wanted:
             path.unlink()
     shutil.rmtree(work / "vector", ignore_errors=True)
-    write_json(work / "cut.json", {"fingerprint": fingerprint, "strip_rows": max(s.stop - s.first for s in strips)})
+    if len(strips) > 1:
+        write_json(work / "cut.json", {"fingerprint": fingerprint, "strip_rows": max(s.stop - s.first for s in strips)})
 
 
 def finish(work: Path, record: dict[str, Any]) -> None:
