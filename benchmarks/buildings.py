@@ -2,7 +2,8 @@
 
 Three rows each for all footprints, for those of 60 m² and more, and for sheds: the raw pixels, plain simplification, and
 what geoseg delivers. A shed of 3 by 4 m is 10 by 13 pixels under a blur of 2 and noise that is correlated over 10: how
-far each of its walls is off is one number of the noise, which no fit can average out.
+far each of its walls is off is one number of the noise, which no fit can average out: even a fit that is given the true
+shape and direction and moves only the walls reaches a mean IoU of .894 for them, and of .942 for all.
 """
 
 import sys
@@ -162,10 +163,10 @@ def buildings(size: int = 4096, seed: int = 7, noise: NetworkNoise | None = None
     area = shapely.area(truths)
     for name, chosen in (("all", area > 0), ("≥ 60 m²", area >= 60), ("< 60 m²", area < 60)):
         for what, outlines in (("raw", raw), ("simplified 0.6 m", shapely.simplify(raw, 0.6)), ("squared", squared)):
-            print(f"  {name:8} {what:17} {_row(scores(_near(outlines, truths, chosen), truths[chosen]))}")
+            print(f"  {name:8} {what:17} {_row(scores(near(outlines, truths, chosen), truths[chosen]))}")
 
 
-def _near(found: Polygons, truths: Polygons, chosen: NDArray[np.bool_]) -> Polygons:
+def near(found: Polygons, truths: Polygons, chosen: NDArray[np.bool_]) -> Polygons:
     """Outlines without those that belong to a footprint that is not chosen."""
     at, to = matched(found, truths)
     return np.delete(found, at[~chosen[to]])

@@ -30,6 +30,9 @@ _COST = 0.002
 _COST_PX = 10.0
 """Pixels that it has to bring too: about what a bump of noise does."""
 
+_LEAST_RADIUS = 3.0
+"""Tolerances below which blur makes a circle of any shed."""
+
 _CIRCLE_CORNERS = 6
 """Corners that a circle is charged for: one more than a rectangle, of which noise makes none."""
 
@@ -72,7 +75,7 @@ def squared(buildings: NDArray[Any], how: SquaringSettings) -> Squared:
     shells = np.flatnonzero(np.append(True, np.diff(rings.building) != 0))
     direction = np.array([main_direction(walls[shell]) for shell in shells])
     candidates = [_models(rings, walls, direction, k, how) for k in _MODELS]
-    candidates.append((4, _circles(buildings)))
+    candidates.append((4, _circles(buildings, _LEAST_RADIUS * how.tolerance_px)))
     return _best(buildings, candidates, direction, hidden, how)
 
 
@@ -155,22 +158,20 @@ def _models(
     made: list[Any] = [None] * len(direction)
     parts: list[list[Any]] = [[] for _ in made]
     for ring, building in enumerate(rings.building.tolist()):
-        if not walls[ring]:
-            continue
-        points = fitted(walls[ring], direction[building], directions, how.shortest_px)
-        parts[building].append(points if len(points) >= 3 else None)
+        parts[building].append(fitted(walls[ring], direction[building], directions, how.shortest_px))
     for building, outlines in enumerate(parts):
-        if outlines and outlines[0] is not None:
-            made[building] = shapely.Polygon(outlines[0], [h for h in outlines[1:] if h is not None])
+        if outlines[0]:
+            made[building] = shapely.Polygon(outlines[0], [hole for hole in outlines[1:] if hole])
     return number, np.array(made, dtype=object)
 
 
-def _circles(buildings: NDArray[Any]) -> NDArray[Any]:
+def _circles(buildings: NDArray[Any], least_radius_px: float) -> NDArray[Any]:
     """Circles of the same area around the same middle, with a corner every 15°, for compact buildings without a courtyard."""
     area, length = shapely.area(buildings), shapely.length(buildings)
     # The staircase of a circle of pixels is 4/π longer than the circle.
     compact = 4 * math.pi * area / (length * math.pi / 4) ** 2
-    round_ = (compact > 0.85) & (shapely.get_num_interior_rings(buildings) == 0)
+    round_ = (compact > 0.85) & (area > math.pi * least_radius_px**2)
+    round_ &= shapely.get_num_interior_rings(buildings) == 0
     turn = np.linspace(0, 2 * math.pi, 24, endpoint=False)
     # A polygon of 24 sides of the same area as the circle.
     radius = np.sqrt(area / (12 * math.sin(2 * math.pi / 24)))

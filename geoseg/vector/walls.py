@@ -16,6 +16,9 @@ from geoseg.vector.arrays import Floats, Ints
 Directions = Literal["right", "diagonal", "free"]
 """Where walls may run: along the main direction and across it, at 45° to it too, or anywhere."""
 
+_MOST_WALLS = 400
+"""Walls of a ring above which none is fitted: no building has as many, and the work grows with their square."""
+
 _PARALLEL = math.radians(12)
 """Free walls that differ by less than this have the same direction."""
 
@@ -142,6 +145,8 @@ def fitted(walls: Sequence[Wall], theta: float, directions: Directions, shortest
     Walls shorter than `shortest` are dropped, the shortest first; those on either side of one then become one wall
     where they are parallel.
     """
+    if len(walls) > _MOST_WALLS:
+        return []
     lines = _merged([_line(w, theta, directions) for w in walls], theta, directions, shortest)
     while len(lines) >= 3:
         if (back := _doubling_back(lines)) is not None:

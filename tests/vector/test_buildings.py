@@ -1,6 +1,8 @@
 """Squared buildings against the footprints that they were drawn from, worn like a network's."""
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,7 +12,12 @@ import shapely
 from shapely import affinity
 from shapely.geometry import Point, Polygon, box, shape
 
+from geoseg.town.noisy import NetworkNoise
 from geoseg.vector.buildings import SHAPES, SquaringSettings, iou, squared
+from geoseg.vector.settings import BuildingSettings, VectorSettings
+
+sys.path.append(str(Path(__file__).parents[2]))
+from benchmarks.buildings import delivered, near, polis, scores, true_footprints
 
 HOW = SquaringSettings(tolerance_px=2.5, shortest_px=5.0)
 
@@ -108,6 +115,40 @@ def test_a_slit_beside_a_shed_makes_no_spike():
         xy = np.array(polygon.exterior.coords)
         heading = np.arctan2(*np.diff(xy, axis=0, append=xy[1:2]).T)
         assert np.abs(np.degrees((np.diff(heading) + np.pi) % (2 * np.pi) - np.pi)).max() < 120
+
+
+def test_scores_of_hand_worked_pairs():
+    truths = np.array([box(0, 0, 10, 10), box(20, 0, 30, 10), box(50, 0, 60, 10)])
+    notched = Polygon([(20, 0), (30, 0), (30, 5), (25, 5), (25, 10), (20, 10)])
+    got = scores(np.array([box(1, 0, 11, 10), notched, box(100, 0, 110, 10)]), truths)
+    assert (got.count, got.valid, got.right) == (3, 1.0, 1.0)
+    assert got.f1 == pytest.approx(2 * 2 / 6)
+    assert got.iou == pytest.approx((90 / 110 + 75 / 100) / 2)
+    assert got.c_iou == pytest.approx((90 / 110 + 75 / 100 * (1 - 2 / 10)) / 2)
+    assert got.vertices == pytest.approx(10 / 8)
+    # Of the four corners of each box two are 1 from the other's border and two lie on it.
+    assert polis(np.array([box(1, 0, 11, 10)]), truths[:1])[0] == pytest.approx((2 * 1 / 4 + 2 * 1 / 4) / 2)
+
+
+def test_buildings_of_a_noisy_town_come_close_to_their_footprints(tmp_path):
+    """The bars of issue 4, for footprints that are larger than a shed (see benchmarks.buildings)."""
+    classes, truths, transform = true_footprints(2048, 3, NetworkNoise())
+    plain = VectorSettings(simplify_m=0.0, buildings=BuildingSettings(enabled=False))
+    raw, _, _ = delivered(tmp_path, classes, transform, plain)
+    outlines, regularized, _ = delivered(tmp_path, classes, transform, VectorSettings())
+    large = shapely.area(truths) >= 60
+    before, after = (scores(near(found, truths, large), truths[large]) for found in (raw, outlines))
+    assert len(truths) > 450
+    assert regularized.mean() > 0.97
+    assert after.valid == 1
+    assert after.f1 >= before.f1 - 0.003
+    assert after.iou >= max(0.945, before.iou + 0.02)
+    assert after.c_iou >= 0.92
+    assert 0.95 <= after.vertices <= 1.10
+    assert after.polis_m <= 0.20
+    assert after.right >= 0.96
+    everything = scores(outlines, truths)
+    assert everything.iou >= scores(raw, truths).iou + 0.02
 
 
 def test_nothing_in_gives_nothing_out():
