@@ -31,9 +31,11 @@ class Clock(pl.Callback):
         self._started = self._ended = 0.0
 
     def on_train_batch_start(self, *_: Any) -> None:
+        """Called by Lightning."""
         self._started = _now()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Called by Lightning."""
         ended = _now()
         if trainer.global_step > _WARM_STEPS:
             self.steps += 1
