@@ -268,7 +268,7 @@ def _job(cluster: SlurmCluster) -> dict[str, Any]:
         "worker_extra_args": [
             *("--resources", f"{NETWORK}=1"),
             *("--lifetime", f"{lifetime - stagger}s", "--lifetime-stagger", f"{stagger}s"),
-            *("--preload", "geoseg.run.worker", "--no-dashboard"),
+            *("--preload", "geoseg.run.worker", "--no-dashboard", "--dashboard-address", f"{_LOOPBACK}:0"),
         ],
         "local_directory": "/tmp",  # noqa: S108 - of the node, nothing is spilled
         "scheduler_options": {"host": cluster.host, "dashboard": False, "dashboard_address": f"{_LOOPBACK}:0"},
@@ -278,9 +278,9 @@ def _job(cluster: SlurmCluster) -> dict[str, Any]:
 @contextmanager
 def _kubernetes(cluster: KubernetesCluster, settings: RunSettings) -> Iterator[Any]:
     """Pods of the Dask operator, removed at the end."""
-    require("kubernetes", "dask_kubernetes")
     # The operator's scheduler speaks plain TCP to its pods.
     check_network("tcp://pods", insecure=settings.insecure_network, source="cluster kubernetes")
+    require("kubernetes", "dask_kubernetes")
     from dask_kubernetes.operator import KubeCluster
     from distributed import Client
 

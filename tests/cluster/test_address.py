@@ -1,0 +1,121 @@
+"""A scheduler that runs already: Dask's own commands, TLS on."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from geoseg.cli import main
+from geoseg.cluster_config import AddressCluster, TlsSettings
+from geoseg.config import RunSettings
+from geoseg.errors import ConfigError
+from geoseg.run.executors import open_executor
+from tests.cluster.by_hand import cluster, tls_environment, write_certificates
+from tests.cluster.tasks import Where
+from tests.conftest import write_raster
+
+pytest.importorskip("cryptography")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_certificates(tmp_path)
+    return tmp_path
+
+
+def over_tls(folder, **more):
+    tls = TlsSettings(ca=folder / "ca.pem", cert=folder / "cert.pem", key=folder / "key.pem")
+    return AddressCluster(kind="address", scheduler_file=folder / "scheduler.json", tls=tls, **more)
+
+
+@pytest.mark.slow
+def test_a_mixed_cluster_runs_networks_where_the_resource_is_and_the_rest_elsewhere(folder):
+    with (
+        cluster(folder, ["--resources", "network=1"], [], SLEEP_S="0"),
+        open_executor(over_tls(folder, workers=2, wait="2 min"), RunSettings()) as executor,
+    ):
+        todo = [Where(f"n{i}", "network") for i in range(6)] + [Where(f"c{i}", "cpu") for i in range(6)]
+        places = {"network": set(), "cpu": set()}
+        waiting = 0
+        while todo or waiting:
+            while todo and executor.has_room(todo[0].lane):
+                executor.submit(todo.pop(0))
+                waiting += 1
+            outcome = executor.next_outcome()
+            assert outcome.error is None
+            places[outcome.task.lane].add(outcome.value[0])
+            waiting -= 1
+        assert executor.workers == 1
+    assert len(places["network"]) == len(places["cpu"]) == 1
+    assert not places["network"] & places["cpu"]
+
+
+@pytest.mark.slow
+def test_two_workers_do_nearly_twice_as_much_as_one(folder, color_model):
+    """Through --scheduler, TLS from Dask's configuration; the network sleeps, so that cores do not matter."""
+    scenes = folder / "in"
+    scenes.mkdir()
+    for i in range(8):
+        write_raster(scenes / f"{i}.tif", np.full((3, 64, 64), 90 + i, np.uint8))
+    seconds = {}
+    for count in (1, 2):
+        output = folder / f"out{count}"
+        with cluster(folder, *[["--resources", "network=1"]] * count, SLEEP_S="2") as scheduler_file:
+            settings = over_tls(folder, workers=count, wait="2 min")
+            with open_executor(settings, RunSettings()):
+                pass  # until all workers are there
+            command = [sys.executable, "-m", "geoseg.cli", "map", scenes, "-o", output, "--model", color_model]
+            done = subprocess.run(
+                [*command, "--scheduler", scheduler_file, "--log-json", folder / f"{count}.jsonl"],
+                env={**os.environ, **tls_environment(folder)},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        (folder / "scheduler.json").unlink(missing_ok=True)
+        assert done.returncode == 0, done.stderr
+        run = json.loads((output / "run.json").read_text())
+        seconds[count] = sum(s["seconds"] for s in run["scenes"]) and _span(folder / f"{count}.jsonl")
+        manifest = (output / "run.json").read_text()
+        assert "PRIVATE KEY" not in manifest
+        assert "key.pem" not in manifest
+    assert seconds[1] / seconds[2] >= 1.8, seconds
+
+
+def _span(log):
+    """Seconds from the first scene that begins to the last that is over."""
+    from datetime import datetime
+
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    times = [datetime.fromisoformat(e["time"]) for e in events if e["event"] in ("scene", "scene_over")]
+    return (times[-1] - times[0]).total_seconds()
+
+
+@pytest.mark.slow
+def test_a_stranger_without_certificates_is_told_so(folder):
+    with cluster(folder, SLEEP_S="0") as scheduler_file:
+        address = json.loads(scheduler_file.read_text())["address"]
+        assert address.startswith("tls://127.0.0.1")
+        for place in (address, address.replace("tls", "tcp")):
+            stranger = AddressCluster(kind="address", address=place)
+            with (
+                pytest.raises(ConfigError, match="no Dask scheduler answers there"),
+                open_executor(stranger, RunSettings()),
+            ):
+                pass
+
+
+def test_a_scheduler_on_the_network_needs_tls(town_scene, tmp_path, capsys):
+    arguments = ["map", str(town_scene), "-o", str(tmp_path / "out"), "--scheduler", "tcp://192.0.2.1:8786"]
+    assert main(arguments) == 2
+    assert "reached over the network without TLS" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_scheduler_file_is_named(tmp_path):
+    (tmp_path / "s.json").write_text("[1]")
+    place = AddressCluster(kind="address", scheduler_file=tmp_path / "s.json")
+    with pytest.raises(ConfigError, match="is no file that dask scheduler"), open_executor(place, RunSettings()):
+        pass

@@ -1,0 +1,65 @@
+"""Processes of this machine: threads, lanes, lifetimes, and that nobody else can reach them."""
+
+import os
+
+import psutil
+import pytest
+
+from geoseg.cluster_config import CudaCluster, LocalCluster
+from geoseg.config import RunSettings
+from geoseg.run.cluster import _specs
+from geoseg.run.executors import open_executor
+from tests.cluster.tasks import Where
+
+
+def run_all(executor, todo):
+    """All tasks, each as soon as there is room."""
+    values, waiting = [], 0
+    while todo or waiting:
+        while todo and executor.has_room(todo[0].lane):
+            executor.submit(todo.pop(0))
+            waiting += 1
+        outcome = executor.next_outcome()
+        assert outcome.error is None, outcome.error
+        values.append((outcome.task.lane, outcome.value))
+        waiting -= 1
+    return values
+
+
+@pytest.mark.slow
+def test_workers_share_the_cores_keep_to_their_lane_and_listen_on_loopback_only():
+    cluster = LocalCluster(kind="local", workers=1, vector_workers=1)
+    with open_executor(cluster, RunSettings()) as executor:
+        tasks = [Where(f"{lane}{i}", lane) for i in range(4) for lane in ("network", "cpu")]
+        values = run_all(executor, tasks)
+        me = psutil.Process()
+        ports = [c for p in (me, *me.children(recursive=True)) for c in p.net_connections() if c.status == "LISTEN"]
+        assert ports
+        assert {c.laddr.ip for c in ports} == {"127.0.0.1"}
+    pids = {lane: {value[0] for name, value in values if name == lane} for lane in ("network", "cpu")}
+    assert len(pids["network"]) == len(pids["cpu"]) == 1
+    assert pids["network"] != pids["cpu"]
+    assert {value[1] for lane, value in values if lane == "network"} == {len(os.sched_getaffinity(0))}
+
+
+@pytest.mark.slow
+def test_workers_are_replaced_at_the_end_of_their_lifetime():
+    cluster = LocalCluster(kind="local", workers=1, lifetime="12 s", lifetime_stagger="0 s")
+    with open_executor(cluster, RunSettings(threads=1)) as executor:
+        values = run_all(executor, [Where(f"n{i}", "network", 1.5) for i in range(12)])
+    assert len(values) == 12
+    assert len({value[0] for _, value in values}) >= 2
+    assert {value[1] for _, value in values} == {1}
+
+
+def test_cores_are_shared_evenly():
+    specs = _specs(LocalCluster(kind="local", workers=2), RunSettings())
+    assert {s["env"]["GEOSEG_THREADS"] for s in specs} == {str(max(1, len(os.sched_getaffinity(0)) // 2))}
+
+
+def test_each_gpu_has_a_worker_that_sees_it_alone():
+    cluster = CudaCluster(kind="cuda", gpus=("0", "3"), vector_workers=1)
+    first, second, vector = _specs(cluster, RunSettings(threads=4))
+    assert [s["env"]["CUDA_VISIBLE_DEVICES"] for s in (first, second, vector)] == ["0", "3", ""]
+    assert first["resources"] == second["resources"] == {"network": 1}
+    assert "resources" not in vector
