@@ -50,6 +50,8 @@ class SquaringSettings:
     """Walls shorter than this are dropped."""
     crown_px: float = 15.0
     """Largest radius of a crown whose bite in the border is no part of the building's shape; 0: none."""
+    pixel: tuple[float, float] = (1.0, 1.0)
+    """Width and height of a pixel on the ground, in pixels of a square of the same area: walls are square on the ground."""
     least_iou: float = 0.85
     """Models that agree less than this with the pixels are not taken."""
 
@@ -63,19 +65,19 @@ class Squared:
     shape: Ints
     """(B,) which of `SHAPES` each is."""
     direction: Floats
-    """(B,) main direction in radians, 0 ≤ θ < π/2."""
+    """(B,) main direction on the ground in radians, from the columns towards the rows, 0 ≤ θ < π/2."""
 
 
 def squared(buildings: NDArray[Any], how: SquaringSettings) -> Squared:
     """Square buildings given as raw polygons on the pixel lattice, each by itself."""
     if not len(buildings):
         return Squared(buildings, np.zeros(0, np.int64), np.zeros(0))
-    rings = _rings(buildings)
+    rings = _rings(buildings, how.pixel)
     walls, hidden = _walls(rings, how)
     shells = np.flatnonzero(np.append(True, np.diff(rings.building) != 0))
     direction = np.array([main_direction(walls[shell]) for shell in shells])
     candidates = [_models(rings, walls, direction, k, how) for k in _MODELS]
-    candidates.append((4, _circles(buildings, _LEAST_RADIUS * how.tolerance_px)))
+    candidates.append((4, _circles(buildings, how)))
     return _best(buildings, candidates, direction, hidden, how)
 
 
@@ -92,7 +94,7 @@ class _Rings:
         return self.samples[self.offsets[number] : self.offsets[number + 1]]
 
 
-def _rings(buildings: NDArray[Any]) -> _Rings:
+def _rings(buildings: NDArray[Any], pixel: tuple[float, float]) -> _Rings:
     """Samples of all rings, each beginning at the sample farthest from the ring's middle, which is at a corner."""
     rings, building = shapely.get_rings(shapely.normalize(buildings), return_index=True)
     xy, ring = shapely.get_coordinates(rings, return_index=True)
@@ -108,7 +110,7 @@ def _rings(buildings: NDArray[Any]) -> _Rings:
     far = np.array([int(distance[first:stop].argmax()) for first, stop in pairwise(offsets)])
     start, length = np.repeat(offsets[:-1], lengths), np.repeat(lengths, lengths)
     order = start + (np.arange(len(samples)) - start + np.repeat(far, lengths)) % length
-    return _Rings(offsets, samples[order], building)
+    return _Rings(offsets, samples[order] * pixel, building)
 
 
 def _walls(rings: _Rings, how: SquaringSettings) -> tuple[list[list[Wall]], NDArray[Any]]:
@@ -126,7 +128,7 @@ def _walls(rings: _Rings, how: SquaringSettings) -> tuple[list[list[Wall]], NDAr
     ):
         walls.append(walls_of(ring.samples, found, _TRIM_PX, ring.gaps) if len(found) else [])
         discs[building] += ring.crowns
-    hidden = np.array([_discs(crowns) for crowns in discs], dtype=object)
+    hidden = _in_pixels(np.array([_discs(crowns) for crowns in discs], dtype=object), how.pixel)
     return walls, hidden
 
 
@@ -162,15 +164,22 @@ def _models(
     for building, outlines in enumerate(parts):
         if outlines[0]:
             made[building] = shapely.Polygon(outlines[0], [hole for hole in outlines[1:] if hole])
-    return number, np.array(made, dtype=object)
+    return number, _in_pixels(np.array(made, dtype=object), how.pixel)
 
 
-def _circles(buildings: NDArray[Any], least_radius_px: float) -> NDArray[Any]:
+def _in_pixels(polygons: NDArray[Any], pixel: tuple[float, float]) -> NDArray[Any]:
+    """Polygons measured on the ground, in pixels."""
+    scaled: NDArray[Any] = polygons if pixel == (1.0, 1.0) else shapely.transform(polygons, lambda xy: xy / pixel)
+    return scaled
+
+
+def _circles(buildings: NDArray[Any], how: SquaringSettings) -> NDArray[Any]:
     """Circles of the same area around the same middle, with a corner every 15°, for compact buildings without a courtyard."""
+    buildings = shapely.transform(buildings, lambda xy: xy * how.pixel)
     area, length = shapely.area(buildings), shapely.length(buildings)
     # The staircase of a circle of pixels is 4/π longer than the circle.
     compact = 4 * math.pi * area / (length * math.pi / 4) ** 2
-    round_ = (compact > 0.85) & (area > math.pi * least_radius_px**2)
+    round_ = (compact > 0.85) & (area > math.pi * (_LEAST_RADIUS * how.tolerance_px) ** 2)
     round_ &= shapely.get_num_interior_rings(buildings) == 0
     turn = np.linspace(0, 2 * math.pi, 24, endpoint=False)
     # A polygon of 24 sides of the same area as the circle.
@@ -179,7 +188,7 @@ def _circles(buildings: NDArray[Any], least_radius_px: float) -> NDArray[Any]:
     xy = center[:, None, :] + radius[:, None, None] * np.stack([np.cos(turn), np.sin(turn)], axis=1)
     circles: NDArray[Any] = shapely.polygons(xy)
     circles[~round_] = None
-    return circles
+    return _in_pixels(circles, how.pixel)
 
 
 def _best(
@@ -194,7 +203,7 @@ def _best(
     best = np.full(len(buildings), None, dtype=object)
     shape, score = np.zeros(len(buildings), np.int64), np.full(len(buildings), -np.inf)
     for number, polygons in candidates:
-        there = np.flatnonzero(shapely.is_valid(polygons) & ~shapely.is_missing(polygons))
+        there = np.flatnonzero(shapely.is_valid(polygons) & ~shapely.equals_exact(polygons, best))
         agreement = iou(_less(polygons[there], hidden[there]), seen[there])
         corners = _CIRCLE_CORNERS if number == 4 else shapely.get_num_coordinates(polygons[there])
         cost = _PRIOR[number] + np.maximum(_COST, _COST_PX / shapely.area(buildings[there])) * corners

@@ -37,7 +37,7 @@ class Footprints:
     shape: Ints
     """(B,) which of `buildings.SHAPES` each is."""
     direction: Floats
-    """(B,) main direction in radians, from the columns towards the rows."""
+    """(B,) main direction on the ground in radians, from the columns towards the rows."""
 
     @property
     def squared(self) -> Bools:

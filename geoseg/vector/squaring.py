@@ -4,6 +4,7 @@ A building is squared from its raw border alone, whole whatever seams it lies on
 walls move by a pixel or so and may come to lie over a neighbour; then the smaller of two buildings gives way.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,14 +19,17 @@ from geoseg.vector.assemble import Selection, rings_by_block
 from geoseg.vector.buildings import SHAPES, SquaringSettings, squared
 from geoseg.vector.footprints import Footprints, Polygons, Shelf
 from geoseg.vector.job import VectorJob
-from geoseg.vector.parts import load_sides
+from geoseg.vector.parts import Borders, load_borders
 from geoseg.vector.rings import Rings
 from geoseg.vector.runs import merged
-from geoseg.vector.seams import OUTSIDE, Regions
+from geoseg.vector.seams import Regions
 from geoseg.vector.terraces import parted
 
 GRID_PX = 1 / 1024
 """Corners of squared buildings are rounded to this: finer than any right angle needs, coarser than what a last bit does."""
+
+_SQUARE = 0.01
+"""Share by which a pixel's sides may differ on the ground and count as equal."""
 
 _TAKEN = 0.1
 """Share of a neighbour that a squared building may lie over; else it keeps its outline."""
@@ -33,11 +37,12 @@ _TAKEN = 0.1
 
 def squaring_settings(job: VectorJob) -> SquaringSettings:
     """The settings of a job in its pixels."""
-    how = job.settings.buildings
+    how, (height, width) = job.settings.buildings, job.ground.pixel_m
     return SquaringSettings(
         tolerance_px=max(how.tolerance_px, how.tolerance_m / job.pixel_m),
         shortest_px=max(how.shortest_px, how.shortest_m / job.pixel_m),
         crown_px=how.crown_m / job.pixel_m,
+        pixel=(width / job.pixel_m, height / job.pixel_m) if abs(width / height - 1) > _SQUARE else (1.0, 1.0),
         least_iou=how.least_iou,
     )
 
@@ -45,7 +50,7 @@ def squaring_settings(job: VectorJob) -> SquaringSettings:
 def squared_scene(job: VectorJob, parts: Sequence[Path], regions: Regions, features: Selection) -> Shelf:
     """Square the buildings among the features; leaves files in the job's folder."""
     building = features.wanted & np.isin(regions.value, [c.id for c in job.legend if c.rule == "building"])
-    kept, group = _touching(parts, regions, building)
+    kept, group = _touching(job, parts, regions, building)
     together = _ending_together(regions, group)
     selection = replace(features, wanted=building)
     streams = (rings_by_block(parts, together, selection, raw=raw) for raw in (False, True))
@@ -55,19 +60,32 @@ def squared_scene(job: VectorJob, parts: Sequence[Path], regions: Regions, featu
     return _apart(first)
 
 
-def _touching(parts: Sequence[Path], regions: Regions, building: Bools) -> tuple[Bools, Ints]:
+def _touching(job: VectorJob, parts: Sequence[Path], regions: Regions, building: Bools) -> tuple[Bools, Ints]:
     """By region: whether its outline has to stay, as nodata begins there, and the group of buildings that share walls."""
     pairs = [(s.upper, s.lower) for s in regions.seams]
+    unseen = [(s.upper, s.lower) for s in regions.seams[1:-1]]
     for path, of_block in zip(parts, regions.of_block, strict=True):
-        left, right = load_sides(path)
-        pairs.append((of_block[left], of_block[right]))
-    one, other = (np.concatenate(side) for side in zip(*pairs, strict=True))
-    unseen = (regions.value == NODATA) & (np.arange(len(building)) != OUTSIDE)
+        borders = load_borders(path)
+        left, right = of_block[borders.left], of_block[borders.right]
+        inside = _inside(borders, job.shape)
+        pairs.append((left, right))
+        unseen.append((left[inside], right[inside]))
     kept = np.zeros(len(building), bool)
-    kept[one[unseen[other]]] = kept[other[unseen[one]]] = True
+    nodata = regions.value == NODATA
+    for one, other in unseen:
+        kept[one[nodata[other]]] = kept[other[nodata[one]]] = True
+    one, other = (np.concatenate(side) for side in zip(*pairs, strict=True))
     both = building[one] & building[other]
-    group = merged(len(building), one[both], other[both])
-    return kept, group
+    return kept, merged(len(building), one[both], other[both])
+
+
+def _inside(borders: Borders, shape: tuple[int, int]) -> Bools:
+    """(A,) arcs that do not run along the sides of the scene all the way."""
+    xy, after = borders.xy[:-1], borders.xy[1:]
+    side = ((xy == after) & ((xy == 0) | (xy == (shape[1], shape[0])))).any(axis=1)
+    side[borders.offsets[1:-1] - 1] = True  # from one arc to the next
+    inner: Bools = np.add.reduceat(np.append(~side, False), borders.offsets[:-1]) > 0
+    return inner
 
 
 def _ending_together(regions: Regions, group: Ints) -> Regions:
@@ -89,7 +107,7 @@ def _squared(job: VectorJob, regions: Regions, simple: Rings, raw: Rings, touchi
     for k in np.flatnonzero(np.bincount(of_unit) > 1):
         members = np.flatnonzero(of_unit == k)
         if found.polygons[k] is not None:
-            parts = parted(pixels[members], found.polygons[k], float(found.direction[k]), how)
+            parts = parted(pixels[members], found.polygons[k], found.direction[k], how)
             polygons[members] = None if parts is None else parts
     polygons = _on_scene(on_grid(polygons), job.shape)
     good = ~shapely.is_missing(polygons) & ~kept[region]
@@ -223,7 +241,8 @@ def outlines(job: VectorJob, parts: Sequence[Path], regions: Regions, buildings:
 
 def orientation_deg(job: VectorJob, buildings: Footprints) -> Floats:
     """Direction of the main walls on the map, counter-clockwise from east, 0–90; NaN for circles and outlines."""
-    t, along = job.transform, np.stack([np.cos(buildings.direction), np.sin(buildings.direction)])
-    east, north = t.a * along[0] + t.b * along[1], t.d * along[0] + t.e * along[1]
+    t, cos, sin = job.transform, np.cos(buildings.direction), np.sin(buildings.direction)
+    column, row = math.hypot(t.a, t.d), math.hypot(t.b, t.e)
+    east, north = t.a / column * cos + t.b / row * sin, t.d / column * cos + t.e / row * sin
     angle: Floats = np.round(np.degrees(np.arctan2(north, east)), 3) % 90
     return np.where(np.isin(buildings.shape, (0, SHAPES.index("circle"))), np.nan, angle)

@@ -21,9 +21,10 @@ _BEYOND = 8
 def parted(members: NDArray[Any], whole: Any, direction: float, how: SquaringSettings) -> NDArray[Any] | None:
     """Part the squared outline of touching buildings among them.
 
-    `members` are their raw polygons, `direction` the main one in radians. Returns a polygon for each, sharing the party
+    `members` are their raw polygons, `direction` the main one on the ground in radians. Returns a polygon for each, sharing the party
     walls' corners; None where a part is no single polygon or agrees too little with its pixels.
     """
+    members, whole = (shapely.transform(shape, lambda xy: xy * how.pixel) for shape in (members, whole))
     lines = [
         _straight(shapely.get_coordinates(line), direction, how.tolerance_px)
         for one, other in combinations(members, 2)
@@ -37,7 +38,8 @@ def parted(members: NDArray[Any], whole: Any, direction: float, how: SquaringSet
     owner = np.array([shapely.area(shapely.intersection(face, members)).argmax() for face in faces])
     parts = np.array([shapely.union_all(faces[owner == k]) for k in range(len(members))], dtype=object)
     single = (shapely.get_type_id(parts) == shapely.GeometryType.POLYGON).all() and not shapely.is_empty(parts).any()
-    return _plain(parts) if single and (iou(parts, members) >= how.least_iou).all() else None
+    good = single and (iou(parts, members) >= how.least_iou).all()
+    return shapely.transform(_plain(parts), lambda xy: xy / how.pixel) if good else None
 
 
 def _plain(parts: NDArray[Any]) -> NDArray[Any]:

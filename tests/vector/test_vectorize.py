@@ -345,3 +345,40 @@ def test_houses_that_share_walls_share_them_after_squaring(tmp_path, degrees):
     assert len(at) == 5
     shared = shapely.area(shapely.intersection(polygons[at], houses[to]))
     assert (shared / shapely.area(shapely.union(polygons[at], houses[to]))).min() > 0.93
+
+
+@pytest.mark.parametrize("degrees", [0, 20, 45, 77])
+@pytest.mark.parametrize(
+    ("transform", "epsg", "stretch"),
+    [(UTM, 32633, 1.0), (Affine(3e-6, 0, 15, 0, -3e-6, 60), 4326, 2.0)],
+    ids=["metres", "degrees"],
+)
+def test_walls_are_square_on_the_ground_and_directions_are_from_east(tmp_path, degrees, transform, epsg, stretch):
+    """At 60° north a degree of longitude is half as long as one of latitude: pixels are half as wide as high."""
+    house = shapely.affinity.rotate(shapely.box(0, 0, 60, 36), -degrees, origin=(0, 0))  # rows go down
+    house = shapely.affinity.translate(shapely.affinity.scale(house, stretch, 1, origin=(0, 0)), 100 * stretch, 100)
+    classes = rasterio.features.rasterize([house], out_shape=(220, int(220 * stretch)))
+    job = make_job(tmp_path, classes, how=VectorSettings(), transform=transform, epsg=epsg)
+    (found,) = layers(job)["buildings"].itertuples()
+    assert (found.regularized, found.shape) == (True, "right angles")
+    assert abs((found.orientation_deg - degrees + 45) % 90 - 45) < 0.7
+    assert 0 <= found.orientation_deg < 90
+    xy = shapely.get_coordinates(found.geometry) * (abs(1 / transform.a) / stretch, abs(1 / transform.e))
+    sides = np.hypot(*np.diff(xy, axis=0).T)
+    assert sorted(sides) == pytest.approx([36, 36, 60, 60], abs=0.7)
+
+
+def test_buildings_end_at_the_scene_and_keep_their_outline_at_nodata(tmp_path):
+    classes = np.zeros((150, 200), np.uint8)
+    for k, x in enumerate((25, 130)):
+        house = shapely.affinity.rotate(shapely.box(x, -20, x + 50, 40), 25)
+        classes[rasterio.features.rasterize([house], out_shape=classes.shape) > 0] = 1
+        if k:
+            classes[:12, 100:] = 255
+    found = layers(make_job(tmp_path, classes, how=VectorSettings()))["buildings"]
+    assert list(found["regularized"]) == [True, False]
+    assert list(found["shape"])[1] == "outline"
+    assert np.isnan(found["orientation_deg"][1])
+    assert found.total_bounds[3] == UTM.f
+    nodata = shapely.box(UTM.c + 100 * UTM.a, UTM.f + 12 * UTM.e, UTM.c + 200 * UTM.a, UTM.f)
+    assert found.intersection(nodata).area.sum() == 0
