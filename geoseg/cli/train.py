@@ -16,6 +16,7 @@ def train_command(config: Path, fresh: bool) -> None:
     \b
     Exit codes: 0 trained; 2 the settings or the data are wrong; 130 interrupted (run it again to go on).
     """
+    from geoseg.contract import load_contract
     from geoseg.train_config import load_train_config
 
     settings = load_train_config(config)
@@ -24,4 +25,7 @@ def train_command(config: Path, fresh: bool) -> None:
     require("train", "lightning", "torchmetrics", "matplotlib")
     from geoseg.nn.train import train
 
-    click.echo(f"model directory: {train(settings, resume=not fresh)}")
+    model_dir = train(settings, resume=not fresh)
+    for source, scores in load_contract(model_dir).metrics.items():
+        click.echo(f"{source}: test loss {scores['loss']:.4f}, mean IoU {scores['mean_iou']:.3f}")
+    click.echo(f"model directory: {model_dir}")
