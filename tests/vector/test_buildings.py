@@ -78,13 +78,29 @@ def test_circles_are_circles():
     assert iou(found.polygons, truths).min() > 0.96
 
 
-def test_hexagons_and_blobs_are_not_forced_to_right_angles():
-    hexagon = Polygon([(30 * np.cos(a), 30 * np.sin(a)) for a in np.linspace(0, 2 * np.pi, 7)[:-1]])
-    triangle = Polygon([(0, 0), (60, 0), (30, 45)])
-    for footprint in (hexagon, triangle):
-        truths, raw, found = both(footprint, ANGLES)
-        kept = np.where(shapely.is_missing(found.polygons), shapely.simplify(raw, 2), found.polygons)
-        assert iou(kept, truths).mean() > iou(shapely.simplify(raw, 2), truths).mean() - 0.01
+def regular(corners, radius):
+    turn = np.linspace(0, 2 * np.pi, corners, endpoint=False)
+    return Polygon(radius * np.stack([np.cos(turn), np.sin(turn)], axis=1))
+
+
+@pytest.mark.parametrize(
+    ("make", "least"),
+    [
+        (lambda rng: Point(0, 0).buffer(rng.uniform(16, 40)), 0.97),
+        (lambda rng: regular(6, rng.uniform(15, 35)), 0),
+        (lambda rng: regular(3, rng.uniform(25, 40)), 0),
+        (lambda rng: affinity.scale(CHAMFERED, *[rng.uniform(0.6, 1.3)] * 2), 0),
+        (lambda rng: shapely.convex_hull(shapely.MultiPoint(rng.uniform(-30, 30, (rng.integers(6, 12), 2)))), 0),
+    ],
+    ids=["circles", "hexagons", "triangles", "chamfered", "convex"],
+)
+def test_shapes_without_right_angles_are_no_worse_than_simplified(make, least):
+    rng = np.random.default_rng(5)
+    truths = np.array([placed(make(rng), rng.uniform(0, 90)) for _ in range(40)])
+    raw = np.array([worn(truth, seed) for seed, truth in enumerate(truths)])
+    found, plain = squared(raw, HOW), iou(shapely.simplify(raw, 2), truths)
+    kept = np.where(shapely.is_missing(found.polygons), shapely.simplify(raw, 1.75), found.polygons)
+    assert iou(kept, truths).mean() > max(plain.mean() - 0.005, least)
 
 
 @pytest.mark.parametrize("crown", [(50, 15, 9), (40, 50, 10)], ids=["hole", "bite"])
