@@ -51,6 +51,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: {line}{exc.problem}.") from None
     except yaml.YAMLError as exc:
         raise ConfigError(f"{path}: not YAML ({exc}).") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deeply for a configuration.") from None
     if value is None:
         return {}
     if not isinstance(value, dict):

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from geoseg.errors import OutputError
 from geoseg.files import output_error
 from geoseg.run.find import OWN_FOLDER
 from geoseg.run.plan import RunPlan
@@ -76,6 +77,8 @@ def open_journal(output: Path) -> Iterator[Journal]:
     folder = output / OWN_FOLDER / "journal"
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
     target = folder / f"{stamp}-{os.getpid()}.jsonl"
+    if folder.is_symlink():
+        raise OutputError(f"{folder}: is a link that leads out of {output}. Remove the link.")
     try:
         for old in journals(output)[: 1 - _KEPT]:
             old.unlink(missing_ok=True)

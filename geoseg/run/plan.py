@@ -162,7 +162,7 @@ class _Layout:
             )
         grid = Grid(scene.height, scene.width, settings.tile_size, settings.overlap)
         outputs = self._outputs(path, name)
-        work = self.output / OWN_FOLDER / name
+        work = self._work(path, name)
         fingerprint = self._fingerprint(scene, bands, name)
         strips = self._strips(grid, work, fingerprint)
         fresh, whole = settings.overwrite, settings.on_bad_block == "fail"
@@ -210,6 +210,17 @@ class _Layout:
             if target.is_dir():
                 raise OutputError(f"{path}: its output {target} is a folder. Move it away.")
         return outputs
+
+    def _work(self, path: Path, name: str) -> Path:
+        """The work folder; files in it are removed, so it must be no link to another one."""
+        own = self.output / OWN_FOLDER
+        work = own / name
+        link = next((p for p in (own, work, work / "strips", work / "vector") if p.is_symlink()), None)
+        if link is not None:
+            raise OutputError(
+                f"{path}: its work folder {link} is a link that leads out of {self.output}. Remove the link."
+            )
+        return work
 
     def _fingerprint(self, scene: Scene, bands: tuple[int, ...], name: str) -> str:
         settings = self.settings

@@ -23,6 +23,7 @@ from geoseg.config import RunSettings
 from geoseg.files import output_error
 from geoseg.run.estimate import Estimate
 from geoseg.run.plan import RunPlan, ScenePlan, status
+from geoseg.run.redact import redacted
 from geoseg.run.scene_run import SceneResult
 
 _SHOWN = 20
@@ -47,7 +48,7 @@ class Reporter:
         """One event: to the log, and to the bar or the lines where it means progress."""
         if self._log is not None:
             stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
-            self._log.write(json.dumps({"time": stamp, "event": name, **values}, default=str) + "\n")
+            self._log.write(json.dumps({"time": stamp, "event": name, **redacted(values)}, default=str) + "\n")
             self._log.flush()
         if name == "strip":
             self._pixels = (self._pixels[0] + values["pixels"], self._pixels[1])

@@ -2,10 +2,15 @@
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import rasterio
 
@@ -193,3 +198,134 @@ def test_blocks_that_were_never_written_are_named(color_model, tmp_path):
     assert result.results[0].warnings == ("9 of 12 blocks of its file were never written: taken as nodata",)
     assert (classes(tmp_path / "out")[32:] == 255).all()
     assert (classes(tmp_path / "out")[:32] != 255).all()
+
+
+# Signals, disks and links
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_workers_and_driver_within_ten_seconds(scene, sound, color_model, tmp_path, number):
+    run = psutil.Popen(
+        command(scene, tmp_path, color_model, "--workers", "2"),
+        env=environment(slow_s=1.0), stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 90
+    while not list(tmp_path.glob(".geoseg/in/strips/*.json")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    family = run.children(recursive=True)
+    asked = time.monotonic()
+    run.send_signal(number)
+    _, err = run.communicate(timeout=30)
+    assert time.monotonic() - asked < 10
+    assert run.returncode == 130, err
+    assert "run the same command again to go on" in err
+    assert "Traceback" not in err
+    assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert json.loads((tmp_path / "run.json").read_text())["exit_code"] == 130
+    kept = len(list(tmp_path.glob(".geoseg/in/strips/*.json")))
+    assert run_map(scene, tmp_path, color_model).exit_code == 0
+    assert events(tmp_path, "scene")[-1]["committed"] == kept > 0
+    assert sha256_file(tmp_path / "in_classes.tif") == sha256_file(sound / "in_classes.tif")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own with 300 kB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = shutil.which("mount") and os.geteuid() == 0
+    options = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)]
+    if not mounted or subprocess.run(options, capture_output=True, check=False).returncode:
+        pytest.skip("only root can mount a small disk")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_stops_the_run_with_one_line(color_model, small_disk, tmp_path, capsys):
+    """At whatever it is full: strips, rasters or vectors. With space, the same command goes on."""
+    path = tmp_path / "in.tif"
+    noise = np.random.default_rng(3).integers(1, 255, (3, 256, 512), dtype=np.uint8)
+    write_raster(path, noise)
+    for filler_kb in (100, 200, 280):
+        out = small_disk / f"out_{filler_kb}"
+        (small_disk / "filler").write_bytes(bytes(filler_kb * 1000))
+        code = main(command(path, out, color_model, "--workers", "0", "--quiet")[3:])
+        told = capsys.readouterr().err.splitlines()
+        assert code == 1, told
+        assert told[-1].startswith("geoseg: "), told
+        assert "full" in told[-1], told
+        assert not [p for p in out.rglob("*") if ".tmp" in p.name], "something half-written is left"
+        assert not (out / "in.gpkg").exists()
+        (small_disk / "filler").unlink()
+        if out.exists():
+            shutil.rmtree(out)
+
+
+@pytest.mark.parametrize(
+    "link", [".geoseg", ".geoseg/in", ".geoseg/in/strips", ".geoseg/journal", "in.gpkg", "in_classes.tif"]
+)
+def test_links_that_lead_out_of_the_output_folder(scene, color_model, tmp_path, capsys, link):
+    elsewhere, out = tmp_path / "elsewhere", tmp_path / "out"
+    elsewhere.mkdir()
+    treasure = elsewhere / "treasure.tif"
+    treasure.write_text("mine")
+    (out / link).parent.mkdir(parents=True)
+    (out / link).symlink_to(treasure if "." in Path(link).name[1:] else elsewhere)
+    code = main(command(scene, out, color_model, "--workers", "0", "--quiet")[3:])
+    assert code == 1
+    assert "Remove the link" in capsys.readouterr().err
+    assert [p.name for p in elsewhere.iterdir()] == ["treasure.tif"]
+    assert treasure.read_text() == "mine"
+
+
+def test_a_folder_of_hostile_files_ends_in_one_line_each(scene, color_model, tmp_path, capsys):
+    """The one good scene among them is mapped."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    content = scene.read_bytes()
+    (folder / "good.tif").write_bytes(content)
+    (folder / "truncated.tif").write_bytes(content[: len(content) // 2])
+    (folder / "vrt.tif").write_text(f'<VRTDataset rasterXSize="9" rasterYSize="9"><SRS>{scene}</SRS></VRTDataset>')
+    (folder / "wms.tif").write_text(
+        "<GDAL_WMS><Service name='TMS'><ServerUrl>http://127.0.0.1:9/</ServerUrl></Service></GDAL_WMS>"
+    )
+    (folder / "empty.tif").write_bytes(b"")
+    mosaic(folder / "nan.tif", transform=rasterio.Affine(float("nan"), 0, 0, 0, -1, 0))
+    mosaic(folder / "nowhere.tif", crs=None)
+    (folder / "nowhere.tif.aux.xml").write_text("<PAMDataset><SRS>EPSG:32633</SRS></PAMDataset>")
+    code = main(command(folder, tmp_path / "out", color_model, "--workers", "0", "--quiet")[3:])
+    err = capsys.readouterr().err
+    assert code == 1
+    for name, why in {
+        "truncated": "truncated", "vrt": "an XML description", "wms": "an XML description", "empty": "empty",
+        "nan": "not finite", "nowhere": "no CRS",
+    }.items():  # fmt: skip
+        assert sum(f"refused: {folder}/{name}.tif: " in line and why in line for line in err.splitlines()) >= 1, name
+    assert "Traceback" not in err
+    assert sorted(p.stem for p in (tmp_path / "out").glob("*.gpkg")) == ["good"]
+
+
+def test_hostile_configurations(tmp_path, capsys):
+    bombs = {
+        "aliases": "a: &a [x, x]\nb: &b [*a, *a]\ninputs: *b",
+        "nested": "[" * 20_000,
+        "code": "inputs: !!python/object/apply:os.system ['true']",
+        "twice": "overlap: 64\noverlap: 128",
+        "large": "# " + "x" * 2**20,
+    }
+    for name, text in bombs.items():
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(text)
+        assert main(["map", "--config", str(path), "-o", str(tmp_path / "out")]) == 2, name
+        assert capsys.readouterr().err.startswith(f"geoseg: {path}: "), name
+
+
+@pytest.mark.slow
+def test_ten_kills_change_nothing(color_model):
+    """Of workers and drivers, at random moments: see benchmarks/chaos.py for what is checked."""
+    from benchmarks.chaos import chaos
+
+    tally = chaos(kills=10, seed=11, model=color_model)
+    assert tally.kills.total() == 10
+    assert tally.finished >= 1
