@@ -113,8 +113,11 @@ class _Replay:
 
     def _run(self, event: dict[str, Any]) -> None:
         # A refusal is of its run: the file may have been mended, and has a name only once it is mapped.
-        self.scenes = {n: s for n, s in self.scenes.items() if s.state != "refused"}
-        for name, path in event.get("pending", {}).items():
+        # Shards run together: one forgets only what it has before it itself.
+        pending = event.get("pending", {})
+        gone = set(pending.values()) if event.get("shard") else {s.path for s in self.scenes.values()}
+        self.scenes = {n: s for n, s in self.scenes.items() if s.state != "refused" or s.path not in gone}
+        for name, path in pending.items():
             self._put(name, event, path=path, state="waiting", reason="")
         for path, reason in event.get("refused", {}).items():
             self._put(path, event, path=path, state="refused", reason=reason)

@@ -252,3 +252,18 @@ def test_a_project_with_a_broken_member(out):
 def test_a_record_that_rotted(out):
     (out / ".geoseg" / "good" / "scene.json").write_text("{")
     assert findings(out) == {"scene.json": ("damaged", findings(out)["scene.json"][1])}
+
+
+def test_shards_do_not_forget_what_others_refused(tmp_path):
+    from geoseg.run.journal import open_journal
+
+    for shard, event in {
+        "1/2": {"pending": {}, "refused": {"/in/bad.tif": "no TIFF"}},
+        "2/2": {"pending": {"good": "/in/good.tif"}, "refused": {}},
+    }.items():
+        with open_journal(tmp_path) as journal:
+            journal.event("run", {"shard": shard, **event})
+    assert states(tmp_path) == {"bad.tif": "refused", "good.tif": "interrupted"}
+    with open_journal(tmp_path) as journal:
+        journal.event("run", {"shard": None, "pending": {"good": "/in/good.tif"}, "refused": {}})
+    assert states(tmp_path) == {"good.tif": "interrupted"}
