@@ -95,11 +95,15 @@ def buffer_scores(found: Lines, truth: Lines, *, tolerance_m: float = 2.0) -> Bu
 def width_error_m(
     found: Lines, truth: Lines, found_width_m: NDArray[Any], true_width_m: NDArray[Any], *, tolerance_m: float = 2.0
 ) -> float:
-    """Mean absolute error of the width over the true length that has a found line within the tolerance; else NaN."""
+    """Mean absolute error of the width over the true length that has a found line within the tolerance; else NaN.
+
+    Found lines without a width (NaN) do not count.
+    """
+    measured = np.flatnonzero(np.isfinite(found_width_m))
     points, line, part_m = _samples(truth)
-    nearest, away = _nearest(points, found)
+    nearest, away = _nearest(points, np.asarray(found, dtype=object)[measured])
     near = away <= tolerance_m
-    error = np.abs(np.asarray(found_width_m)[nearest[near]] - np.asarray(true_width_m)[line[near]])
+    error = np.abs(np.asarray(found_width_m)[measured][nearest[near]] - np.asarray(true_width_m)[line[near]])
     return float(np.average(error, weights=part_m[near])) if near.any() else float("nan")
 
 

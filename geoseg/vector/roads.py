@@ -63,7 +63,7 @@ def view_of(job: VectorJob, index: int) -> View:
     """What has to be looked at to thin the roads of a block."""
     lines, factor = job.settings.centerlines, thinning_factor(job)
     roads = [c.id for c in job.legend if c.rule == "road"]
-    speck = max((int(least[i]) for least in (job.limits.min_area, job.limits.min_hole) for i in roads), default=0)
+    speck = max((max(_limits_px(job, i)) for i in roads), default=0)
     # What is smaller than a speck is seen whole, even where it is one pixel wide.
     halo = max(
         _LEAST_HALO, math.ceil(0.5 * lines.max_width_m / (job.pixel_m * factor)) + _SPARE, speck // factor**2 + 1
@@ -106,9 +106,15 @@ def _reduced(roads: Bytes, view: View) -> Bytes:
 
 
 def _cleaned(job: VectorJob, roads: Bytes, factor: int, value: int) -> Bytes:
-    """Roads without specks and pinholes, by the limits of their polygons."""
-    speck, hole = job.limits.min_area[value] / factor**2, job.limits.min_hole[value] / factor**2
+    """Roads without specks, pinholes and islands."""
+    speck, hole = (limit / factor**2 for limit in _limits_px(job, value))
     return 1 - _without_small(1 - _without_small(roads, speck), hole)
+
+
+def _limits_px(job: VectorJob, value: int) -> tuple[int, int]:
+    """Pixels below which a part of a road is a speck, and those below which a hole in it is filled."""
+    islands = math.ceil(job.settings.centerlines.island_m2 / job.pixel_m**2)
+    return int(job.limits.min_area[value]), max(int(job.limits.min_hole[value]), islands)
 
 
 def _without_small(mask: Bytes, least: float) -> Bytes:
@@ -126,7 +132,7 @@ def _radii(mask: Bytes, xy: Ints, view: View) -> NDArray[np.float32]:
     """Distance to the road's border in pixels of the scene: the largest near each point, for a skeleton runs off the middle."""
     distance = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_5)
     middle = xy * view.factor + view.factor // 2 - [0, view.rows[0] * view.factor]
-    reach = max(1, view.factor // 2)
+    reach = max(1, view.factor // 2 + view.factor // 4)
     radii = np.zeros(len(xy), np.float32)
     for dy in range(-reach, reach + 1):
         for dx in range(-reach, reach + 1):

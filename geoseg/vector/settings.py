@@ -45,7 +45,7 @@ class CenterlineSettings(_Strict):
 
     enabled: bool = Field(default=True, description="Whether roads also become centrelines.")
     resolution_m: float = Field(
-        default=0.65,
+        default=1.05,
         gt=0,
         description="Roads are thinned at this pixel size or just finer; finer pixels are put together first.",
     )
@@ -56,6 +56,9 @@ class CenterlineSettings(_Strict):
     )
     spur_m: float = Field(default=3.0, ge=0, description="Dead ends shorter than this and 1.2 half-widths are pruned.")
     min_length_m: float = Field(default=10.0, ge=0, description="Roads in one piece shorter than this give no line.")
+    island_m2: float = Field(
+        default=60.0, ge=0, description="Holes in roads smaller than this (crowns, cars) do not part a line in two."
+    )
     bridge_m: float = Field(
         default=12.0,
         ge=0,

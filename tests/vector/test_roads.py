@@ -3,6 +3,7 @@
 from collections import Counter
 
 import cv2
+import networkx
 import numpy as np
 import pytest
 import rasterio.features
@@ -150,7 +151,105 @@ def test_skeleton_of_a_block_with_its_halo_is_that_of_the_whole_scene():
 def test_every_line_is_valid_also_in_noise(tmp_path, seed):
     """Loops of a few pixels are smoothed to a point; that is no line."""
     values = cv2.GaussianBlur(np.random.default_rng(seed).random((500, 500)).astype(np.float32), (0, 0), 1.2)
-    lines = lines_of(tmp_path, np.where(values > 0.46, 2, 0).astype(np.uint8))
+    how = settings(centerlines=CenterlineSettings(island_m2=0.0))
+    lines = lines_of(tmp_path, np.where(values > 0.46, 2, 0).astype(np.uint8), how=how)
     assert len(lines) > 50
     assert lines.geometry.is_valid.all()
     assert (lines.length_m > 0).all()
+
+
+def with_gap(path, width_px, gap, shape=(600, 600)):
+    """A road along a polyline, with the columns of `gap` left out."""
+    roads = painted([path], width_px, shape)
+    roads[:, slice(*gap)] = 0
+    return roads
+
+
+def bridging(metres):
+    return settings(centerlines=CenterlineSettings(bridge_m=metres))
+
+
+@pytest.mark.parametrize("block", [600, 110])
+def test_a_gap_in_a_road_is_bridged(tmp_path, block):
+    roads = with_gap([(40, 280), (560, 320)], 20, (290, 316))
+    how = bridging(12.0).model_copy(update={"block_rows": block})
+    found = layers(make_job(tmp_path, roads, how=how))
+    lines, nodes = found["road_centerlines"], found["road_nodes"]
+    assert sorted(lines["inferred"]) == [False, False, True]
+    (bridge,) = lines[lines["inferred"]].itertuples()
+    assert np.isnan(bridge.width_m)
+    # The skeleton of a flat end leans to one of its corners, by less than half the width.
+    assert bridge.geometry.distance(on_map([(303, 300.2), (304, 300.2)])) < 3.0
+    assert sorted(nodes["degree"]) == [1, 1, 2, 2]
+    assert set(lines["component"]) == {1}
+
+
+@pytest.mark.parametrize("metres", [0.0, 5.0])
+def test_a_gap_that_is_too_wide_is_none(tmp_path, metres):
+    roads = with_gap([(40, 280), (560, 320)], 20, (290, 316))
+    lines = lines_of(tmp_path, roads, how=bridging(metres))
+    assert len(lines) == 2
+    assert sorted(lines["component"]) == [1, 2]
+
+
+def test_a_road_that_stops_before_another_is_led_to_it(tmp_path):
+    roads = painted([[(300, 40), (300, 560)]], 22, (600, 600)) | with_gap([(40, 300), (300, 300)], 16, (270, 290))
+    found = layers(make_job(tmp_path, roads, how=bridging(12.0)))
+    lines, nodes = found["road_centerlines"], found["road_nodes"]
+    assert sorted(lines["inferred"]) == [False, False, False, True]
+    assert sorted(nodes["degree"]) == [1, 1, 1, 2, 3]
+    (junction,) = nodes[nodes["degree"] == 3].geometry
+    assert junction.distance(on_map([(300, 300), (301, 300)])) < 2.0
+
+
+def test_parallel_roads_and_dead_ends_that_look_elsewhere_stay_apart(tmp_path):
+    roads = painted([[(40, 200), (560, 200)], [(40, 232), (560, 232)]], 14, (600, 600))
+    assert not lines_of(tmp_path / "parallel", roads, how=bridging(12.0))["inferred"].any()
+    roads = painted([[(300, 40), (300, 280)], [(320, 300), (560, 300)]], 14, (600, 600))
+    assert not lines_of(tmp_path / "corner", roads, how=bridging(3.0))["inferred"].any()
+
+
+def check_graph(lines, nodes):
+    """Ids, ends, degrees and components of lines and nodes agree with one another."""
+    assert list(nodes["id"]) == list(range(1, len(nodes) + 1))
+    assert list(lines["id"]) == list(range(1, len(lines) + 1))
+    place = dict(zip(nodes["id"], nodes.geometry, strict=True))
+    for side, column in ((0, "from_node"), (-1, "to_node")):
+        assert all(
+            line.coords[side] == place[node].coords[0] for line, node in zip(lines.geometry, lines[column], strict=True)
+        )
+    ends = Counter([*lines["from_node"], *lines["to_node"]])
+    assert list(nodes["degree"]) == [ends[node] for node in nodes["id"]]
+    parts = networkx.Graph(list(zip(lines["from_node"], lines["to_node"], strict=True)))
+    expected = sorted(sorted(part) for part in networkx.connected_components(parts))
+    assert expected == sorted(sorted(group) for group in nodes.groupby("component")["id"].apply(list))
+    component = dict(zip(nodes["id"], nodes["component"], strict=True))
+    assert list(lines["component"]) == [component[node] for node in lines["from_node"]]
+
+
+@pytest.mark.parametrize("block", [900, 128])
+def test_lines_and_nodes_are_one_graph(tmp_path, block):
+    classes, confidence = town(900, seed=6)
+    found = layers(make_job(tmp_path, classes, confidence, how=VectorSettings(block_rows=block)))
+    check_graph(found["road_centerlines"], found["road_nodes"])
+
+
+def test_nodes_are_the_same_for_any_blocks_also_in_noise(tmp_path):
+    values = cv2.GaussianBlur(np.random.default_rng(5).random((500, 500)).astype(np.float32), (0, 0), 2.0)
+    classes = np.where(values > 0.5, 2, 0).astype(np.uint8)
+    how = VectorSettings()
+    found = [
+        layers(make_job(tmp_path / str(rows), classes, how=how.model_copy(update={"block_rows": rows})))
+        for rows in (500, 97)
+    ]
+    one, other = ({name: f[name] for name in ("road_centerlines", "road_nodes")} for f in found)
+    assert len(one["road_nodes"]) > 100
+    assert same(one, other)
+
+
+def test_trees_on_a_wide_road_do_not_part_it(tmp_path):
+    roads = painted([[(100, 450), (800, 450)]], 44)
+    for x in range(150, 760, 120):
+        cv2.circle(roads, (x, 452), 10, 3, -1)
+    (line,) = lines_of(tmp_path, roads).itertuples()
+    assert line.length_m == pytest.approx(200, abs=14)
