@@ -128,7 +128,7 @@ def test_a_missing_extra_is_one_clear_line(tmp_path):
     cluster = KubernetesCluster(kind="kubernetes", image="geoseg:1")
     with (
         pytest.raises(ConfigError, match=r"pip install 'geoseg\[kubernetes\]'") as caught,
-        open_executor(cluster, RunSettings()),
+        open_executor(cluster, RunSettings(insecure_network=True)),
     ):
         pass
     assert "\n" not in str(caught.value)
