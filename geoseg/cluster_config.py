@@ -52,6 +52,14 @@ class _Cluster(_Strict):
     lifetime_stagger: Duration = "2 min"
     """Spread of the lifetimes, so that workers do not go all at once."""
 
+    @model_validator(mode="after")
+    def _lives(self) -> "_Cluster":
+        if self.lifetime is not None and seconds(self.lifetime) < _SHORT_S:
+            raise ValueError(
+                f"lifetime {self.lifetime} must be at least {_SHORT_S} s: a worker takes its time to start"
+            )
+        return self
+
 
 class LocalCluster(_Cluster):
     """Processes on this machine, on the loopback interface."""

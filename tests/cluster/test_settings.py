@@ -52,6 +52,7 @@ def test_the_files_that_ship_name_every_key_with_its_default(path):
         ("kind: local\nwoorkers: 2", "unknown key 'woorkers'; the nearest known key is 'workers'"),
         ("kind: local\nkind: slurm", "duplicate key 'kind'"),
         ("kind: local\nlifetime: soon", "lifetime: "),
+        ("kind: local\nlifetime: 5 s", "must be at least 120 s"),
         ("kind: cuda\nworkers: 3", "workers is the number of GPUs"),
         ("kind: slurm\nwalltime: 2:00", "walltime: "),
         ("kind: slurm\nwalltime: '00:02:00'", "must be more than 240 s"),
