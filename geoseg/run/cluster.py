@@ -196,7 +196,7 @@ def _processes(specs: list[dict[str, Any]]) -> Iterator[Any]:
     ):
         options = {
             **place,
-            "preload": ["geoseg.run.worker"],
+            "preload": ["geoseg.run.worker", *dask.config.get("distributed.worker.preload")],
             "local_directory": scratch,
             "memory_limit": "auto",
             "silence_logs": "CRITICAL",
