@@ -9,6 +9,7 @@ from geoseg.cluster_config import CudaCluster, LocalCluster
 from geoseg.config import RunSettings
 from geoseg.run.cluster import _specs
 from geoseg.run.executors import open_executor
+from geoseg.run.tasks import WorkerLost
 from tests.cluster.tasks import Where
 
 
@@ -20,9 +21,12 @@ def run_all(executor, todo):
             executor.submit(todo.pop(0))
             waiting += 1
         outcome = executor.next_outcome()
+        waiting -= 1
+        if isinstance(outcome.error, WorkerLost):  # the driver tries again, and so do we
+            todo.append(outcome.task)
+            continue
         assert outcome.error is None, outcome.error
         values.append((outcome.task.lane, outcome.value))
-        waiting -= 1
     return values
 
 
