@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "cluster_config": {"errors", "yaml_file"},
     "config": {"errors", "grid", "vector.settings", "yaml_file"},
     "train_config": {"contract", "errors", "legend", "yaml_file"},
+    "vectorize_config": {"errors", "vector.settings", "yaml_file"},
     "town": {"errors", "files", "legend", "raster"},
     "nn": {
         "card",
@@ -52,6 +53,7 @@ MAY_IMPORT = {
         "raster",
         "town",
         "vector",
+        "vectorize_config",
     },
     "evaluate": {"config", "contract", "errors", "files", "legend", "nn", "raster", "run.plan", "vector", "yaml_file"},
     "cli": {
@@ -66,6 +68,7 @@ MAY_IMPORT = {
         "run",
         "train_config",
         "vector",
+        "vectorize_config",
     },
 }
 """What each part may import of geoseg; a dotted name allows one module of a folder."""

@@ -15,6 +15,7 @@ from geoseg.cli.map import map_command
 from geoseg.cli.model import model_group
 from geoseg.cli.status import status_command
 from geoseg.cli.train import train_command
+from geoseg.cli.vectorize import vectorize_command
 from geoseg.cli.verify import verify_command
 from geoseg.errors import GeosegError, OutputError
 
@@ -25,7 +26,16 @@ def cli() -> None:
     """Turn folders of large GeoTIFFs into maps: styled GeoPackages of buildings, roads and green."""
 
 
-for verb in (map_command, status_command, verify_command, demo_command, train_command, evaluate_command, model_group):
+for verb in (
+    map_command,
+    vectorize_command,
+    status_command,
+    verify_command,
+    demo_command,
+    train_command,
+    evaluate_command,
+    model_group,
+):
     cli.add_command(verb)
 
 

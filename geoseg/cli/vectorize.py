@@ -1,0 +1,33 @@
+"""`geoseg vectorize`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command("vectorize", short_help="Turn a class raster into a styled GeoPackage.")
+@click.argument("classes", type=_PATH, required=False)
+@click.option("-o", "--output", type=_PATH, help="GeoPackage to write.")
+@click.option("--config", type=_PATH, help="YAML file with any of these options, `legend` and `vector` as keys.")
+@click.option("--model", type=_PATH, help="Model directory that says the classes.  [default: the one that ships]")
+@click.option("--confidence", type=_PATH, help="Confidence raster on the same grid.")
+@click.option("--format", type=click.Choice(["gpkg", "geoparquet", "flatgeobuf"]), help="[default: gpkg]")
+@click.option("--workers", type=int, help="Processes; 0 works in this one.  [default: 0]")
+@click.option("--allow-ungeoreferenced", is_flag=True, default=None, help="Take a raster without CRS or geotransform.")
+def vectorize_command(config: Path | None, **options: Any) -> None:
+    r"""Vectorize CLASSES, any GeoTIFF of class ids (uint8, 0 background, 255 nodata).
+
+    The layers are those that `geoseg map` writes: a class is a building, a road or an area as the legend says.
+
+    \b
+    Exit codes: 0 written; 1 an output could not be written; 2 the raster cannot be taken.
+    """
+    from geoseg.run.vectorizing import vectorize
+    from geoseg.vectorize_config import load_vectorize_settings
+
+    settings = load_vectorize_settings(config, {k: v for k, v in options.items() if v is not None})
+    counts = vectorize(settings)
+    click.echo(", ".join(f"{count:,} {layer}" for layer, count in counts.items()))

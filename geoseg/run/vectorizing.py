@@ -1,0 +1,117 @@
+"""`geoseg vectorize`: the vector half alone, for any class raster."""
+
+import os
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+from affine import Affine
+
+from geoseg import __version__
+from geoseg.config import DEFAULT_MODEL
+from geoseg.contract import load_contract
+from geoseg.errors import ConfigError, ContractError
+from geoseg.files import sha256_file
+from geoseg.legend import Legend
+from geoseg.raster.scene import Scene, inspect
+from geoseg.vector.exchange import FORMATS, write_layers
+from geoseg.vector.geopackage import write_geopackage
+from geoseg.vector.job import VectorJob, block_rows
+from geoseg.vector.metadata import GeoPackageMeta
+from geoseg.vector.project import write_project
+from geoseg.vector.schema import layers_of
+from geoseg.vector.vectorize import assemble, vectorize_block_row
+from geoseg.vectorize_config import VectorizeSettings
+
+
+def vectorize(settings: VectorizeSettings) -> dict[str, int]:
+    """Write the layers of a class raster; returns the features of each.
+
+    Memory holds a block of rows and the features that are still open, whatever the height.
+    Raises a subclass of GeosegError where the raster cannot be taken or an output cannot be written.
+    """
+    scene = _class_raster(settings.classes, settings)
+    if settings.confidence is not None:
+        _check_alike(scene, _class_raster(settings.confidence, settings))
+    target = settings.output
+    if target.resolve() == settings.classes.resolve():
+        raise ConfigError(f"{target}: is the class raster itself; name another output.")
+    legend = _legend(settings)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.stem}.", dir=target.parent) as work:
+        job = _job(settings, scene, legend, Path(work))
+        parts = _parts(job, settings.workers)
+        layers = layers_of(legend)
+        features = assemble(job, parts)
+        chunks = [(layer, features.get(layer.name, ())) for layer in layers]
+        if settings.format != "gpkg":
+            return write_layers(target, chunks, FORMATS[settings.format])
+        meta = _meta(settings, scene, job)
+        counts = write_geopackage(target, chunks, meta=meta)
+        write_project(target.with_suffix(".qgz"), layers, meta=meta, geopackage=target.name)
+        return counts
+
+
+def _class_raster(path: Path, settings: VectorizeSettings) -> Scene:
+    scene = inspect(path, allow_ungeoreferenced=settings.allow_ungeoreferenced)
+    if (scene.dtype, scene.band_count) != ("uint8", 1):
+        raise ContractError(
+            f"{path}: {scene.band_count} bands of {scene.dtype}, but one of uint8 is needed: class ids, 255 for nodata."
+        )
+    return scene
+
+
+def _check_alike(classes: Scene, confidence: Scene) -> None:
+    here, there = ((s.height, s.width, s.transform) for s in (classes, confidence))
+    if here != there:
+        raise ContractError(f"{confidence.path}: lies on another grid than {classes.path}; both must be alike.")
+
+
+def _legend(settings: VectorizeSettings) -> Legend:
+    if settings.legend is not None and settings.model is not None:
+        raise ConfigError("legend and model exclude each other: both say what the classes are.")
+    if settings.legend is not None:
+        return Legend.from_dict([*settings.legend])
+    return load_contract((settings.model or DEFAULT_MODEL).resolve()).legend
+
+
+def _job(settings: VectorizeSettings, scene: Scene, legend: Legend, work: Path) -> VectorJob:
+    return VectorJob(
+        classes=settings.classes,
+        confidence=settings.confidence,
+        transform=Affine(*scene.transform),
+        crs=scene.crs_wkt,
+        shape=(scene.height, scene.width),
+        legend=legend,
+        settings=settings.vector,
+        scene=settings.classes.stem.removesuffix("_classes"),
+        work=work,
+    )
+
+
+def _parts(job: VectorJob, workers: int) -> list[Path]:
+    rows = range(block_rows(job))
+    if workers == 0:
+        return [vectorize_block_row(job, i) for i in rows]
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        return list(pool.map(vectorize_block_row, [job] * len(rows), rows))
+
+
+def _meta(settings: VectorizeSettings, scene: Scene, job: VectorJob) -> GeoPackageMeta:
+    a, _, west, _, e, north = scene.transform
+    folder = settings.output.resolve().parent
+    return GeoPackageMeta(
+        crs_wkt=scene.crs_wkt or None,
+        scene=job.scene,
+        abstract=f"Vectorized by geoseg from {settings.classes.name}.",
+        manifest={
+            "geoseg": __version__,
+            "classes": settings.classes.name,
+            "classes_sha256": sha256_file(settings.classes),
+            "vector": settings.vector.model_dump(mode="json"),
+            "legend": job.legend.to_dict(),
+        },
+        extent=(west, north + e * scene.height, west + a * scene.width, north),
+        class_raster=Path(os.path.relpath(settings.classes.resolve(), folder)).as_posix(),
+    )

@@ -1,0 +1,98 @@
+"""`geoseg vectorize`: the layers of a class raster are those of the map it came from, in every format."""
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+from rasterio.transform import from_origin
+
+from geoseg.cli import main
+from geoseg.legend import DEFAULT_LEGEND
+from geoseg.raster.palette import palette
+from geoseg.run.vectorizing import vectorize
+from geoseg.vectorize_config import VectorizeSettings
+
+LAYERS = ("buildings", "roads", "road_centerlines", "road_nodes", "green")
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory):
+    rows = np.zeros((600, 500), np.uint8)
+    rows[50:110, 60:150] = rows[300:360, 300:420] = 1
+    rows[200:214, :] = rows[:, 240:254] = 2
+    rows[400:520, 40:200] = 3
+    path = tmp_path_factory.mktemp("vectorize") / "town_classes.tif"
+    profile = {"driver": "GTiff", "dtype": "uint8", "count": 1, "height": 600, "width": 500, "nodata": 255}
+    with rasterio.open(path, "w", crs="EPSG:32633", transform=from_origin(4e5, 5.4e6, 0.5, 0.5), **profile) as dst:
+        dst.write(rows, 1)
+        dst.write_colormap(1, palette(DEFAULT_LEGEND))
+    return path
+
+
+def layers(path):
+    return {name: geopandas.read_file(path, layer=name) for name in LAYERS}
+
+
+def test_layers_of_a_class_raster(classes, tmp_path, capsys):
+    out = tmp_path / "town.gpkg"
+    assert main(["vectorize", str(classes), "-o", str(out)]) == 0
+    made = layers(out)
+    assert sorted(made["buildings"].area) == pytest.approx([60 * 90 / 4, 60 * 120 / 4], rel=0.01)
+    assert made["green"].area.sum() == pytest.approx(120 * 160 / 4, rel=0.01)
+    assert made["road_centerlines"].length.sum() == pytest.approx((500 + 600) / 2, rel=0.02)
+    assert set(made["buildings"]["scene"]) == {"town"}
+    assert "2 buildings" in capsys.readouterr().out
+    assert out.with_suffix(".qgz").is_file()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["town.gpkg", "town.qgz"]
+
+
+def test_workers_and_formats_change_nothing(classes, tmp_path):
+    one = vectorize(VectorizeSettings(classes=classes, output=tmp_path / "one.gpkg", vector={"block_rows": 128}))
+    two = vectorize(
+        VectorizeSettings(classes=classes, output=tmp_path / "two.gpkg", vector={"block_rows": 128}, workers=2)
+    )
+    assert one == two
+    expected = layers(tmp_path / "one.gpkg")
+    for name, kind, suffix in (("a", "geoparquet", "parquet"), ("b", "flatgeobuf", "fgb")):
+        counts = vectorize(VectorizeSettings(classes=classes, output=tmp_path / f"{name}.x", format=kind))
+        assert counts == one
+        for layer in LAYERS:
+            path = tmp_path / f"{name}_{layer}.{suffix}"
+            found = geopandas.read_parquet(path) if suffix == "parquet" else geopandas.read_file(path)
+            found, wanted = (f.sort_values("id", ignore_index=True) for f in (found, expected[layer]))
+            assert found["id"].equals(wanted["id"])
+            assert found.normalize().geom_equals_exact(wanted.normalize(), 1e-9).all()
+            assert found.crs == expected[layer].crs
+
+
+def test_empty_layers_are_written_too(tmp_path):
+    path = tmp_path / "nothing.tif"
+    profile = {"driver": "GTiff", "dtype": "uint8", "count": 1, "height": 64, "width": 64}
+    with rasterio.open(path, "w", crs="EPSG:32633", transform=from_origin(4e5, 5.4e6, 0.5, 0.5), **profile) as dst:
+        dst.write(np.full((64, 64), 255, np.uint8), 1)
+    for kind in ("gpkg", "geoparquet", "flatgeobuf"):
+        counts = vectorize(VectorizeSettings(classes=path, output=tmp_path / f"{kind}.gpkg", format=kind))
+        assert set(counts.values()) == {0}
+
+
+def test_any_legend_gives_its_layers(classes, tmp_path):
+    legend = [
+        {"id": 1, "name": "house", "color": "#aa0000", "layer": "houses", "rule": "building"},
+        {"id": 2, "name": "water", "color": "#0000aa", "layer": "water", "rule": "area"},
+        {"id": 3, "name": "grass", "color": "#00aa00", "layer": "grass", "rule": "area"},
+    ]
+    counts = vectorize(VectorizeSettings(classes=classes, output=tmp_path / "o.gpkg", legend=legend))
+    assert counts == {"houses": 2, "water": 1, "grass": 1}
+
+
+@pytest.mark.parametrize(
+    ("bands", "dtype", "message"), [(3, "uint8", "3 bands of uint8"), (1, "float32", "1 bands of float32")]
+)
+def test_what_is_no_class_raster_is_refused(bands, dtype, message, tmp_path, capsys):
+    path = tmp_path / "image.tif"
+    profile = {"driver": "GTiff", "dtype": dtype, "count": bands, "height": 32, "width": 32, "crs": "EPSG:32633"}
+    with rasterio.open(path, "w", transform=from_origin(4e5, 5.4e6, 0.5, 0.5), **profile) as dst:
+        dst.write(np.zeros((bands, 32, 32), dtype))
+    assert main(["vectorize", str(path), "-o", str(tmp_path / "o.gpkg")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "o.gpkg").exists()
