@@ -94,6 +94,7 @@ class DaskExecutor:
         self._tasks: dict[str, Task] = {}
         self._workers: dict[str, bool] = {}
         self._looked = -math.inf
+        self._tries = 0
 
     @property
     def workers(self) -> int:
@@ -113,7 +114,9 @@ class DaskExecutor:
             place = {"resources": {NETWORK: 1}}
         elif self._is_mixed:
             place = {"workers": self._of(task.lane), "allow_other_workers": True}
-        future = self._client.submit(run_task, task, key=f"geoseg-{task.key}", pure=False, **place)
+        # A name of its own for each try: Dask may still hold the state of the one that died.
+        self._tries += 1
+        future = self._client.submit(run_task, task, key=f"geoseg-{task.key}-{self._tries}", pure=False, **place)
         self._tasks[future.key] = task
         self._completed.add(future)
 
