@@ -148,7 +148,8 @@ def test_qgis_applies_the_styles_of_the_file(opened):
         assert seen["styles"] == [seen["name"]]
         assert seen["hidden_columns"] == ["fid"]
         assert "[%" in seen["map_tip"]
-        assert seen["display"] == '"class" || \' \' || "id"'
+        of_class = '"class" || \' \' || "id"'
+        assert seen["display"] == ('"id"' if seen["name"] == "road_nodes" else of_class)
         assert not seen["labels"]
 
 
