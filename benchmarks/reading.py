@@ -93,12 +93,8 @@ def one(path: Path) -> None:
     sweep(scene)
     ratio = (fetched() - before) / scene.file_bytes
     peak = int(re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[0]) * 1024 / 1e6
-    print(
-        scene.height * scene.width / 1e6 / best(lambda: sweep(scene)),
-        scene.height * scene.width / 1e6 / best(lambda: decode(path)),
-        ratio,
-        peak,
-    )
+    megapixels = scene.height * scene.width / 1e6
+    print(megapixels / best(lambda: sweep(scene)), megapixels / best(lambda: decode(path)), ratio, peak)
 
 
 def sweep(scene: Scene) -> None:

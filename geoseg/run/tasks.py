@@ -25,7 +25,7 @@ from geoseg.run.ledger import StripRecord
 from geoseg.run.plan import ScenePlan
 from geoseg.vector.digest import TableDigests, digest_tables
 from geoseg.vector.job import VectorJob
-from geoseg.vector.metadata import GeoPackageMeta
+from geoseg.vector.metadata import GeoPackageMeta, extent_of
 from geoseg.vector.styles import class_raster_qml
 
 Lane = Literal["network", "cpu"]
@@ -277,15 +277,13 @@ class PublishTask:
 
     def _meta(self) -> GeoPackageMeta:
         plan = self.plan
-        a, _, west, _, e, north = plan.transform
-        extent = (west, north + e * plan.scene.height, west + a * plan.scene.width, north)
         folder = plan.outputs.geopackage.parent
         return GeoPackageMeta(
             crs_wkt=plan.crs_wkt or None,
             scene=plan.name,
             abstract=f"Mapped by geoseg with model '{self.provenance['model']}' from {plan.scene.path.name}.",
             manifest=self.provenance,
-            extent=extent,
+            extent=extent_of(plan.transform, self.job.shape),
             class_raster=plan.outputs.classes.name,
             imagery=Path(os.path.relpath(plan.scene.path.resolve(), folder)).as_posix() if plan.crs_wkt else None,
         )

@@ -18,7 +18,7 @@ from geoseg.raster.scene import Scene, inspect
 from geoseg.vector.exchange import FORMATS, write_layers
 from geoseg.vector.geopackage import write_geopackage
 from geoseg.vector.job import VectorJob, block_rows
-from geoseg.vector.metadata import GeoPackageMeta
+from geoseg.vector.metadata import GeoPackageMeta, extent_of
 from geoseg.vector.project import write_project
 from geoseg.vector.schema import layers_of
 from geoseg.vector.vectorize import assemble, vectorize_block_row
@@ -99,7 +99,6 @@ def _parts(job: VectorJob, workers: int) -> list[Path]:
 
 
 def _meta(settings: VectorizeSettings, scene: Scene, job: VectorJob) -> GeoPackageMeta:
-    a, _, west, _, e, north = scene.transform
     folder = settings.output.resolve().parent
     return GeoPackageMeta(
         crs_wkt=scene.crs_wkt or None,
@@ -112,6 +111,6 @@ def _meta(settings: VectorizeSettings, scene: Scene, job: VectorJob) -> GeoPacka
             "vector": settings.vector.model_dump(mode="json"),
             "legend": job.legend.to_dict(),
         },
-        extent=(west, north + e * scene.height, west + a * scene.width, north),
+        extent=extent_of(scene.transform, job.shape),
         class_raster=Path(os.path.relpath(settings.classes.resolve(), folder)).as_posix(),
     )

@@ -43,6 +43,12 @@ class GeoPackageMeta:
         return self.title or f"geoseg map of {self.scene}"
 
 
+def extent_of(transform: tuple[float, ...], shape: tuple[int, int]) -> tuple[float, float, float, float]:
+    """West, south, east, north of a north-up raster of (rows, columns)."""
+    a, _, west, _, e, north = transform
+    return west, north + e * shape[0], west + a * shape[1], north
+
+
 def layer_title(layer: Layer, meta: GeoPackageMeta) -> str:
     """Unique title of a layer: its name and the scene's."""
     return printable(f"{layer.name.replace('_', ' ').capitalize()}, {meta.scene}")
