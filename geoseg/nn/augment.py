@@ -33,12 +33,14 @@ class ColorChanges:
         self._blur = v2.GaussianBlur(5, (0.3, 1.5))
 
     def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
-        """`image` uint8 (C, H, W), changed; other dtypes and band counts get gains and shadows only.
+        """`image` uint8 (C, H, W), changed; other dtypes and band counts get gains and shadows only, and
+        those of one byte other levels.
 
         torch's own random numbers are seeded from `rng`, so that a window depends on nothing but its number.
         """
         torch.manual_seed(int(rng.integers(2**31)))
         a = self._settings
+        image = _levels(image, rng) if rng.random() < a.levels else image
         image = _shadow(image, rng) if rng.random() < a.shadow else image
         image = _gain(image, a.channel_gain, rng) if a.channel_gain else image
         if image.dtype != torch.uint8 or image.shape[0] != 3:
@@ -57,6 +59,19 @@ class ColorChanges:
         if rng.random() < a.jpeg:
             image = _compressed(image, int(rng.integers(*_JPEG_QUALITY)))
         return image
+
+
+def _levels(image: Tensor, rng: np.random.Generator) -> Tensor:
+    """Another stretch of the same scene: its dark and bright ends cut off at random shares, its middle moved.
+
+    Producers of imagery do this to whole scenes, so that water may be black in one and asphalt-grey in another.
+    """
+    if image.dtype != torch.uint8:
+        return image
+    low, high = np.percentile(image[:, ::8, ::8].numpy(), (rng.uniform(0, 5), 100 - rng.uniform(0, 4)))
+    gamma = float(np.exp(rng.uniform(-0.5, 0.6)))
+    ramp = np.clip((np.arange(256) - low) / max(high - low, 32.0), 0, 1) ** gamma
+    return torch.from_numpy((255 * ramp).round().astype(np.uint8))[image.long()]
 
 
 def _gain(image: Tensor, strength: float, rng: np.random.Generator) -> Tensor:
