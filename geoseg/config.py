@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from geoseg.errors import ConfigError
 from geoseg.grid.tiling import check_tiling
+from geoseg.vector.formats import LayerFormat
 from geoseg.vector.settings import VectorSettings
 from geoseg.yaml_file import read_yaml, validate
 
@@ -72,6 +73,8 @@ class RunSettings(_Strict):
     """Arithmetic of the network; auto takes bfloat16 where the device computes in it."""
     threads: Annotated[int, Field(ge=1)] | None = None
     """CPU threads of each worker; None shares the cores evenly."""
+    format: LayerFormat = "geopackage"
+    """One styled GeoPackage and its QGIS project, or a file for each layer, without styles."""
     keep_confidence: bool = False
     """Also write NAME_confidence.tif."""
     overwrite: bool = False

@@ -1,10 +1,11 @@
 """The settings of `geoseg vectorize`: its options, and keys of its YAML file."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from geoseg.vector.formats import LayerFormat
 from geoseg.vector.settings import VectorSettings
 from geoseg.yaml_file import read_yaml, validate
 
@@ -24,7 +25,7 @@ class VectorizeSettings(BaseModel):
     """Model directory whose legend says what the classes are; None: the one that ships."""
     legend: tuple[dict[str, Any], ...] | None = None
     """Or the classes themselves: id, name, color, layer and rule of each."""
-    format: Literal["gpkg", "geoparquet", "flatgeobuf"] = "gpkg"
+    format: LayerFormat = "geopackage"
     """One styled GeoPackage, or a file for each layer."""
     workers: int = Field(default=0, ge=0)
     """Processes; 0 works in this one."""

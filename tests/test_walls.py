@@ -23,9 +23,9 @@ MAY_IMPORT = {
     "raster": {"errors", "files", "grid", "legend"},
     "vector": {"errors", "files", "grid", "legend", "raster"},
     "cluster_config": {"errors", "yaml_file"},
-    "config": {"errors", "grid", "vector.settings", "yaml_file"},
+    "config": {"errors", "grid", "vector.formats", "vector.settings", "yaml_file"},
     "train_config": {"contract", "errors", "legend", "yaml_file"},
-    "vectorize_config": {"errors", "vector.settings", "yaml_file"},
+    "vectorize_config": {"errors", "vector.formats", "vector.settings", "yaml_file"},
     "town": {"errors", "files", "legend", "raster"},
     "nn": {
         "card",

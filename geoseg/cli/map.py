@@ -31,6 +31,11 @@ from geoseg.cli.parameters import Numbers
 @click.option("--insecure-network", is_flag=True, default=None, help="Let Dask do without TLS beyond this machine.")
 @click.option("--shard", metavar="I/N", help="Map only the I-th of N parts of the scenes.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the network runs.  [default: auto]")
+@click.option(
+    "--format",
+    type=click.Choice(["geopackage", "geoparquet", "flatgeobuf"]),
+    help="One styled GeoPackage and its QGIS project, or a file for each layer.  [default: geopackage]",
+)
 @click.option("--keep-confidence", is_flag=True, default=None, help="Also write NAME_confidence.tif.")
 @click.option("--overwrite", is_flag=True, default=None, help="Map again what is up to date.")
 @click.option("--dry-run", is_flag=True, default=None, help="Print the plan and stop.")
@@ -41,7 +46,7 @@ def map_command(inputs: tuple[str, ...], config: Path | None, **options: Any) ->
     r"""Map GeoTIFFs.
 
     INPUT is files, folders (searched for .tif and .tiff) or globs. Each scene gets NAME.gpkg, NAME.qgz and
-    NAME_classes.tif in the output folder. A run that was interrupted goes on where it stopped.
+    NAME_classes.tif in the output folder; in another format NAME_LAYER.parquet or .fgb. A run that was interrupted goes on where it stopped.
 
     \b
     Exit codes: 0 all mapped or up to date; 1 some scene failed, is partial or was refused;

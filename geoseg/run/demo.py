@@ -57,7 +57,7 @@ def run_demo(output: Path, town: TownSettings = TOWN, workers: int | None = None
     claimed = int(counts[NODATA, :NODATA].sum())
     good = run.exit_code == EXIT_DONE and not claimed and min(iou.values()) >= ACCEPTABLE_IOU
     layers = run.results[0].layers
-    return DemoResult(outputs.geopackage, preview, layers, iou, claimed, EXIT_DONE if good else EXIT_SOME_FAILED)
+    return DemoResult(outputs.layers[0], preview, layers, iou, claimed, EXIT_DONE if good else EXIT_SOME_FAILED)
 
 
 def class_iou(counts: NDArray[np.int64], legend: Legend) -> dict[str, float]:

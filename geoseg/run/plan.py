@@ -1,6 +1,7 @@
 """What a run will do, as plain data: scenes, grids, strips, outputs, fingerprints. Imports neither torch nor dask."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,7 +18,9 @@ from geoseg.raster.checks import Limits, Transform
 from geoseg.raster.scene import Scene, inspect
 from geoseg.run import ledger
 from geoseg.run.find import OWN_FOLDER, find_files, name_scenes, of_shard, real
+from geoseg.vector.formats import LayerFormat, layer_files
 from geoseg.vector.measure import ground_pixel_size_m
+from geoseg.vector.schema import layers_of
 
 NUMERICS = 3
 """Raised when the same input, model and settings give other pixels or features than before."""
@@ -27,9 +30,10 @@ NUMERICS = 3
 class Outputs:
     """Where the outputs of a scene go."""
 
-    geopackage: Path
-    project: Path
-    """QGIS project."""
+    layers: tuple[Path, ...]
+    """The GeoPackage, or a file for each layer."""
+    project: Path | None
+    """QGIS project, where there is a GeoPackage."""
     classes: Path
     confidence: Path | None
     """Only where it is to be kept."""
@@ -37,7 +41,7 @@ class Outputs:
     @property
     def all(self) -> tuple[Path, ...]:
         """Every file."""
-        several = (self.geopackage, self.project, self.classes, self.confidence)
+        several = (*self.layers, self.project, self.classes, self.confidence)
         return tuple(p for p in several if p is not None)
 
 
@@ -120,7 +124,16 @@ def plan_run(settings: RunSettings, workers: int, on_scene: Callable[[Path], Non
         contract = contract.stretched(*settings.value_range)
     files = find_files(settings.inputs)
     names = name_scenes(files)  # of all, so that a scene has the same name in every shard
-    layout = _Layout(settings, contract, output, workers, frozenset(real(p) for p in files))
+    layers = tuple(layer.name for layer in layers_of(contract.legend))
+    layout = _Layout(
+        settings=settings,
+        contract=contract,
+        output=output,
+        workers=workers,
+        inputs=frozenset(real(p) for p in files),
+        layers=layers,
+        ambiguous=_ambiguous(names.values(), layers, settings.format),
+    )
     scenes: list[ScenePlan] = []
     refusals: list[Refusal] = []
     for path in of_shard(files, *settings.shard_of):
@@ -132,7 +145,13 @@ def plan_run(settings: RunSettings, workers: int, on_scene: Callable[[Path], Non
     return RunPlan(settings=settings, contract=contract, output=output, scenes=tuple(scenes), refusals=tuple(refusals))
 
 
-@dataclass(frozen=True, slots=True)
+def _ambiguous(names: Iterable[str], layers: tuple[str, ...], how: LayerFormat) -> frozenset[str]:
+    """Files that two scenes would both write, in lower case: `a` with a layer `b_c`, and `a_b` with a layer `c`."""
+    count = Counter(p.name.lower() for name in names for p in layer_files(Path(), name, layers, how))
+    return frozenset(name for name, times in count.items() if times > 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Layout:
     """Lays out one scene after the other."""
 
@@ -141,6 +160,8 @@ class _Layout:
     output: Path
     workers: int
     inputs: frozenset[Path]
+    layers: tuple[str, ...]
+    ambiguous: frozenset[str]
 
     def scene(self, path: Path, name: str) -> ScenePlan:
         settings = self.settings
@@ -198,7 +219,12 @@ class _Layout:
     def _outputs(self, path: Path, name: str) -> Outputs:
         out = self.output
         confidence = out / f"{name}_confidence.tif" if self.settings.keep_confidence else None
-        outputs = Outputs(out / f"{name}.gpkg", out / f"{name}.qgz", out / f"{name}_classes.tif", confidence)
+        outputs = Outputs(
+            layers=layer_files(out, name, self.layers, self.settings.format),
+            project=out / f"{name}.qgz" if self.settings.format == "geopackage" else None,
+            classes=out / f"{name}_classes.tif",
+            confidence=confidence,
+        )
         for target in outputs.all:
             resolved = real(target)
             if resolved in self.inputs:
@@ -209,6 +235,8 @@ class _Layout:
                 raise OutputError(f"{path}: its output {target} is a link that leads out of {out}. Remove the link.")
             if target.is_dir():
                 raise OutputError(f"{path}: its output {target} is a folder. Move it away.")
+            if target.name.lower() in self.ambiguous:
+                raise OutputError(f"{path}: its output {target} is that of another scene too. Rename one of them.")
         return outputs
 
     def _work(self, path: Path, name: str) -> Path:

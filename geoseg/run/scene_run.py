@@ -188,7 +188,7 @@ class SceneRun:
             "layers": published.layers if published else {},
             "sha256": self._digests,
             "bytes": {name: (self._run.output / name).stat().st_size for name in self._digests},
-            "tables": asdict(published.tables) if published else {},
+            "tables": asdict(published.tables) if published and published.tables else {},
         }
         ledger.finish(self.plan.work, record)
         self._end(status, "; ".join(f"rows {self._rows(i)}: {reason}" for i, reason in self._failed.items()))

@@ -7,6 +7,7 @@ only some workers need is imported by the task that needs it: torch and smp take
 import os
 import socket
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -197,7 +198,11 @@ class RasterTask:
         for path, text in texts.items():
             _write_text(path, text)
         write_cog(target, source, spec)
-        return {path.name: sha256_file(path) for path in (target, *texts)}
+        return _digests((target, *texts))
+
+
+def _digests(paths: Iterable[Path]) -> dict[str, str]:
+    return {path.name: sha256_file(path) for path in paths}
 
 
 def _write_text(target: Path, text: str) -> None:
@@ -228,18 +233,19 @@ class VectorTask:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A GeoPackage and its project."""
+    """The layers of a scene, and the project of a GeoPackage."""
 
     layers: dict[str, int]
     """Layer → features."""
     sha256: dict[str, str]
     """File name → digest."""
-    tables: TableDigests
+    tables: TableDigests | None
+    """Of a GeoPackage."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublishTask:
-    """Join the parts of a scene and write the GeoPackage and the project."""
+    """Join the parts of a scene and write the layers, and the project of a GeoPackage."""
 
     plan: ScenePlan
     job: VectorJob
@@ -254,30 +260,29 @@ class PublishTask:
         return f"publish-{self.plan.name}"
 
     def run(self) -> Published:
-        """Write both; what `geoseg verify` will want to know of them is computed here, on a worker."""
-        from geoseg.vector.geopackage import write_geopackage
-        from geoseg.vector.project import write_project
+        """Write them; what `geoseg verify` will want to know of them is computed here, on a worker."""
+        from geoseg.vector.exchange import write_layers
         from geoseg.vector.schema import layers_of
         from geoseg.vector.vectorize import assemble
 
-        plan = self.plan
-        layers = layers_of(self.job.legend)
+        outputs, layers = self.plan.outputs, layers_of(self.job.legend)
         features = assemble(self.job, list(self.parts))
-        meta = self._meta()
-        counts = write_geopackage(
-            plan.outputs.geopackage, [(layer, features.get(layer.name, ())) for layer in layers], meta=meta
-        )
-        write_project(plan.outputs.project, layers, meta=meta, geopackage=plan.outputs.geopackage.name)
-        written = (plan.outputs.geopackage, plan.outputs.project)
-        return Published(
-            counts,
-            {path.name: sha256_file(path) for path in written},
-            digest_tables(plan.outputs.geopackage, (layer.name for layer in layers)),
-        )
+        chunks = [(layer, features.get(layer.name, ())) for layer in layers]
+        if outputs.project is None:
+            counts = write_layers(outputs.layers, chunks, self.plan.crs_wkt)
+            return Published(counts, _digests(outputs.layers), None)
+        from geoseg.vector.geopackage import write_geopackage
+        from geoseg.vector.project import write_project
+
+        (geopackage,), meta = outputs.layers, self._meta()
+        counts = write_geopackage(geopackage, chunks, meta=meta)
+        write_project(outputs.project, layers, meta=meta, geopackage=geopackage.name)
+        tables = digest_tables(geopackage, (layer.name for layer in layers))
+        return Published(counts, _digests((*outputs.layers, outputs.project)), tables)
 
     def _meta(self) -> GeoPackageMeta:
         plan = self.plan
-        folder = plan.outputs.geopackage.parent
+        folder = plan.outputs.classes.parent
         return GeoPackageMeta(
             crs_wkt=plan.crs_wkt or None,
             scene=plan.name,

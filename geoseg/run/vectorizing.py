@@ -15,7 +15,8 @@ from geoseg.errors import ConfigError, ContractError
 from geoseg.files import sha256_file
 from geoseg.legend import Legend
 from geoseg.raster.scene import Scene, inspect
-from geoseg.vector.exchange import FORMATS, write_layers
+from geoseg.vector.exchange import write_layers
+from geoseg.vector.formats import layer_files
 from geoseg.vector.geopackage import write_geopackage
 from geoseg.vector.job import VectorJob, block_rows
 from geoseg.vector.metadata import GeoPackageMeta, extent_of
@@ -45,8 +46,9 @@ def vectorize(settings: VectorizeSettings) -> dict[str, int]:
         layers = layers_of(legend)
         features = assemble(job, parts)
         chunks = [(layer, features.get(layer.name, ())) for layer in layers]
-        if settings.format != "gpkg":
-            return write_layers(target, chunks, FORMATS[settings.format])
+        if settings.format != "geopackage":
+            names = [layer.name for layer in layers]
+            return write_layers(layer_files(target.parent, target.stem, names, settings.format), chunks, job.crs)
         meta = _meta(settings, scene, job)
         counts = write_geopackage(target, chunks, meta=meta)
         write_project(target.with_suffix(".qgz"), layers, meta=meta, geopackage=target.name)

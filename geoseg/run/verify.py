@@ -84,6 +84,13 @@ def _raster(path: Path, record: dict[str, Any]) -> str:
     raise BrokenRaster(f"{path}: {has:,} bytes that are not those written (bit rot, or another program).")
 
 
+def _layer(path: Path, record: dict[str, Any]) -> str:
+    """Neither GeoParquet nor FlatGeobuf says who wrote it last, so no change passes."""
+    wrote, has = record["bytes"][path.name], path.stat().st_size
+    cut = f"truncated: {has:,} of {wrote:,} bytes." if has < wrote else "its bytes are not those written."
+    raise OutputError(f"{path}: {cut}")
+
+
 def _geopackage(path: Path, record: dict[str, Any]) -> str:
     wrote = record["tables"]
     now = digest_tables(path, wrote["tables"])
@@ -115,5 +122,13 @@ def _xml(path: Path, record: dict[str, Any]) -> str:
     return "saved since"
 
 
-_CHECKS = {".tif": _raster, ".gpkg": _geopackage, ".qgz": _project, ".xml": _xml, ".qml": _xml}
+_CHECKS = {
+    ".tif": _raster,
+    ".gpkg": _geopackage,
+    ".parquet": _layer,
+    ".fgb": _layer,
+    ".qgz": _project,
+    ".xml": _xml,
+    ".qml": _xml,
+}
 """Suffix → what is asked of a file whose bytes are not those written; says how it changed, or raises."""

@@ -1,8 +1,8 @@
 """Layers in formats other than the GeoPackage: GeoParquet and FlatGeobuf, a file for each layer, without styles."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import geopandas
 import numpy as np
@@ -10,50 +10,41 @@ import pandas as pd
 
 from geoseg.errors import OutputError
 from geoseg.files import atomic
-from geoseg.vector.schema import Layer
+from geoseg.vector.schema import FieldType, Layer
+
+_DTYPES: dict[FieldType, type] = {"int64": np.int64, "float64": np.float64, "string": object, "bool": np.bool_}
 
 Chunks = Iterable[geopandas.GeoDataFrame]
 
 
-@dataclass(frozen=True, slots=True)
-class Format:
-    """A format with one file for each layer."""
+def write_layers(targets: Sequence[Path], layers: Sequence[tuple[Layer, Chunks]], crs_wkt: str) -> dict[str, int]:
+    """Write each layer to a file of its own, GeoParquet or FlatGeobuf by its suffix; returns the features of each.
 
-    suffix: str
-    driver: str | None
-    """GDAL's name of it; None is written by geopandas itself."""
-
-
-FORMATS = {"geoparquet": Format(".parquet", None), "flatgeobuf": Format(".fgb", "FlatGeobuf")}
-
-
-def write_layers(target: Path, layers: Sequence[tuple[Layer, Chunks]], how: Format) -> dict[str, int]:
-    """Write each layer beside `target` as NAME_LAYER with the format's suffix; returns the features of each.
+    `crs_wkt` is empty where the scene has no reference system.
 
     A layer is held in memory whole: FlatGeobuf sorts its features by place, and GeoParquet states their extent first.
     Raises OutputError where a file cannot be written.
     """
     counts = {}
-    for layer, chunks in layers:
-        features = _whole(layer, chunks)
-        path = target.with_name(f"{target.stem}_{layer.name}{how.suffix}")
+    for path, (layer, chunks) in zip(targets, layers, strict=True):
+        features = _whole(layer, chunks, crs_wkt or None)
         try:
             with atomic(path) as temporary:
-                if how.driver is None:
+                if path.suffix == ".parquet":
                     features.to_parquet(temporary, index=False, compression="zstd", write_covering_bbox=True)
                 else:
-                    features.to_file(temporary, driver=how.driver, engine="pyogrio", geometry_type=layer.geometry)
+                    features.to_file(temporary, driver="FlatGeobuf", engine="pyogrio", geometry_type=layer.geometry)
         except RuntimeError as exc:  # the base of pyogrio's errors
             raise OutputError(f"{path}: cannot be written ({exc}).") from exc
         counts[layer.name] = len(features)
     return counts
 
 
-def _whole(layer: Layer, chunks: Chunks) -> geopandas.GeoDataFrame:
+def _whole(layer: Layer, chunks: Chunks, crs: str | None) -> geopandas.GeoDataFrame:
     """All features in the order of their ids; typed columns also where there is none."""
     frames = [chunk for chunk in chunks if len(chunk)]
     if frames:
-        whole = geopandas.GeoDataFrame(pd.concat(frames, ignore_index=True), crs=frames[0].crs)
+        whole = geopandas.GeoDataFrame(pd.concat(frames, ignore_index=True), crs=crs)
         return whole.sort_values("id", ignore_index=True)
-    columns = {f.name: np.empty(0, dtype=object) for f in layer.fields}
-    return geopandas.GeoDataFrame(columns, geometry=[])
+    columns: dict[str, Any] = {f.name: np.empty(0, _DTYPES[f.type]) for f in layer.fields}
+    return geopandas.GeoDataFrame(columns, geometry=[], crs=crs)

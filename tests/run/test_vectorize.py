@@ -70,7 +70,7 @@ def test_empty_layers_are_written_too(tmp_path):
     profile = {"driver": "GTiff", "dtype": "uint8", "count": 1, "height": 64, "width": 64}
     with rasterio.open(path, "w", crs="EPSG:32633", transform=from_origin(4e5, 5.4e6, 0.5, 0.5), **profile) as dst:
         dst.write(np.full((64, 64), 255, np.uint8), 1)
-    for kind in ("gpkg", "geoparquet", "flatgeobuf"):
+    for kind in ("geopackage", "geoparquet", "flatgeobuf"):
         counts = vectorize(VectorizeSettings(classes=path, output=tmp_path / f"{kind}.gpkg", format=kind))
         assert set(counts.values()) == {0}
 
