@@ -42,6 +42,8 @@ _MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESH
 _LOOPBACK = "127.0.0.1"
 _CLOSE_S = 1.0
 """Workers are asked to end, and killed after this time: what is committed stays, and Python takes seconds to end."""
+_STARTS = 3
+"""How often local workers are started before the run gives up."""
 
 
 @contextmanager
@@ -176,7 +178,7 @@ def _specs(cluster: LocalCluster | CudaCluster, settings: RunSettings) -> list[d
 def _processes(specs: list[dict[str, Any]]) -> Iterator[Any]:
     """Worker processes on this machine, seen by nobody else: all ports are on the loopback interface."""
     import dask
-    from distributed import Client, Nanny, Scheduler, Security, SpecCluster
+    from distributed import Client, Nanny, Scheduler, Security
 
     class QuickNanny(Nanny):  # type: ignore[misc]
         async def close(self, timeout: float = _CLOSE_S, reason: str = "nanny-close") -> Any:
@@ -201,19 +203,30 @@ def _processes(specs: list[dict[str, Any]]) -> Iterator[Any]:
             "memory_limit": "auto",
             "silence_logs": "CRITICAL",
         }
-        with (
-            SpecCluster(
-                scheduler={
-                    "cls": Scheduler,
-                    "options": {**place, "port": 0, "dashboard": False, "dashboard_address": f"{_LOOPBACK}:0"},
-                },
-                workers={i: {"cls": QuickNanny, "options": {**options, **spec}} for i, spec in enumerate(specs)},
-                security=security,
-                silence_logs="CRITICAL",
-            ) as cluster,
-            Client(cluster, set_as_default=False) as client,
-        ):
+        scheduler = {**place, "port": 0, "dashboard": False, "dashboard_address": f"{_LOOPBACK}:0"}
+        parts = {
+            "scheduler": {"cls": Scheduler, "options": scheduler},
+            "workers": {i: {"cls": QuickNanny, "options": {**options, **spec}} for i, spec in enumerate(specs)},
+            "security": security,
+            "silence_logs": "CRITICAL",
+        }
+        with _started(parts) as cluster, Client(cluster, set_as_default=False) as client:
             yield client
+
+
+def _started(parts: dict[str, Any]) -> Any:
+    """A `SpecCluster` of these parts, begun anew where a worker is killed while it starts."""
+    from distributed import SpecCluster
+
+    for _ in range(_STARTS):
+        try:
+            return SpecCluster(**parts)
+        except RuntimeError as exc:
+            reason = _one_line(exc.__cause__ or exc)
+    raise ConfigError(
+        f"cluster: worker processes ended while they started, {_STARTS} times in a row ({reason}), killed by the system "
+        "(often for want of memory) or crashed. Start fewer with --workers, or none with --workers 0."
+    )
 
 
 @contextmanager

@@ -1,12 +1,14 @@
 """Processes of this machine: threads, lanes, lifetimes, and that nobody else can reach them."""
 
 import os
+from pathlib import Path
 
 import psutil
 import pytest
 
 from geoseg.cluster_config import CudaCluster, LocalCluster
 from geoseg.config import RunSettings
+from geoseg.errors import ConfigError
 from geoseg.run.cluster import _specs
 from geoseg.run.executors import open_executor
 from geoseg.run.tasks import WorkerLost
@@ -56,6 +58,30 @@ def test_workers_are_replaced_at_the_end_of_their_lifetime():
     assert len(values) == 26
     assert len({value[0] for _, value in values}) >= 2
     assert {value[1] for _, value in values} == {1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("deaths", "starts"), [(1, True), (9, False)])
+def test_a_worker_killed_while_it_starts_is_started_again_and_then_given_up(monkeypatch, tmp_path, deaths, starts):
+    import dask
+    import distributed  # noqa: F401 - its defaults first
+
+    monkeypatch.setenv("DEATHS", str(deaths))
+    monkeypatch.setenv("DEATHS_FOLDER", str(tmp_path))
+    killer = str(Path(__file__).with_name("dies_at_start.py"))
+    cluster = LocalCluster(kind="local", workers=1)
+    with dask.config.set({"distributed.worker.preload": [killer]}):
+        if starts:
+            with open_executor(cluster, RunSettings()) as executor:
+                assert len(run_all(executor, [Where("n", "network")])) == 1
+        else:
+            with (
+                pytest.raises(ConfigError, match="3 times in a row"),
+                open_executor(cluster, RunSettings()),
+            ):
+                pass
+    assert len(list(tmp_path.iterdir())) == (1 if starts else 3)
+    assert not [p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline())]
 
 
 def test_cores_are_shared_evenly():
