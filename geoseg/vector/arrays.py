@@ -43,11 +43,16 @@ def chains(following: Ints) -> tuple[Ints, Ints, Bools]:
     last element, the offsets of the chains, and for each chain whether it is a cycle. N·log(longest) work.
     """
     following = following.copy()
-    last, steps = _ends(following)
-    looping = following[last] >= 0
-    if looping.any():
-        _open_cycles(following, np.flatnonzero(looping))
-        last, steps = _ends(following)
+    last = np.where(following < 0, np.arange(len(following)), following)
+    steps = (following >= 0).astype(np.int64)
+    cyclic = _advance(following, last, steps, np.flatnonzero(following[last] >= 0))
+    looping = np.zeros(len(following), bool)
+    if len(cyclic):
+        _open_cycles(following, cyclic)
+        opened = following[cyclic] < 0
+        last[cyclic], steps[cyclic] = np.where(opened, cyclic, following[cyclic]), ~opened
+        looping[cyclic[opened]] = True
+        _advance(following, last, steps, cyclic[following[last[cyclic]] >= 0])
     lengths = np.bincount(last, minlength=len(following))
     ends = np.flatnonzero(lengths)
     offsets = offsets_of(lengths[ends])
@@ -58,17 +63,20 @@ def chains(following: Ints) -> tuple[Ints, Ints, Bools]:
     return order, offsets, looping[ends]
 
 
-def _ends(following: Ints) -> tuple[Ints, Ints]:
-    """Last element of each element's chain and the steps to it; on a cycle, some element of it."""
-    ended = following < 0
-    ahead = np.where(ended, np.arange(len(following)), following)
-    steps = np.where(ended, 0, 1)
-    remaining = -1
-    while (left := int(np.count_nonzero(following[ahead] >= 0))) != remaining:
-        remaining = left
-        steps += steps[ahead]
-        ahead = ahead[ahead]
-    return ahead, steps
+def _advance(following: Ints, ahead: Ints, steps: Ints, moving: Ints) -> Ints:
+    """Move `ahead` of the `moving` elements to the end of their chains, in place, and count their `steps` to it.
+
+    Returns those that have no end to come to: they are on cycles.
+    """
+    while len(moving):
+        via = ahead[moving]
+        steps[moving] += steps[via]
+        ahead[moving] = via = ahead[via]
+        left = moving[following[via] >= 0]
+        if len(left) == len(moving):
+            break
+        moving = left
+    return moving
 
 
 def _open_cycles(following: Ints, members: Ints) -> None:

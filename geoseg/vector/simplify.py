@@ -17,8 +17,11 @@ from geoseg.vector.polygonize import Arcs
 _FINEST_PX = 0.4
 """Below this tolerance hardly a vertex of a pixel staircase is dropped."""
 
-_CELL_PX = 8
+_CELL_PX = 4
 """Side of the cells in which vertices are looked up."""
+
+_SLACK_PX = 1e-6
+"""More than rounding moves the middle of a chord."""
 
 
 def kept_vertices(arcs: Arcs, tolerance_px: float, frame: tuple[int, int]) -> Bools:
@@ -29,7 +32,7 @@ def kept_vertices(arcs: Arcs, tolerance_px: float, frame: tuple[int, int]) -> Bo
     """
     keep = _pinned(arcs)
     settled = np.zeros(len(keep), bool)
-    cells = _Cells(arcs.xy, max(_CELL_PX, int(4 * tolerance_px)))
+    cells = _Cells(arcs.xy, max(_CELL_PX, int(2 * tolerance_px)))
     chords, tolerance = _chords(arcs, keep), tolerance_px
     while len(chords):
         thin(arcs.xy, keep, chords, tolerance)
@@ -54,14 +57,19 @@ def thin(xy: NDArray[np.int64] | Floats, keep: Bools, chords: Ints, tolerance: f
         return
     group = np.repeat(np.arange(len(chords)), np.maximum(chords[:, 1] - chords[:, 0] - 1, 0))
     begin, end = chords[group, 0], chords[group, 1]
+    x, y = _columns(xy)
     while len(vertex):
-        distance = _squared_distance(xy[vertex], xy[begin], xy[end])
-        farthest, deviation = _farthest(vertex, begin, distance)
+        farthest, deviation = _farthest(vertex, begin, _squared_distance(x, y, vertex, begin, end))
         deep = deviation > tolerance * tolerance
         keep[farthest[deep]] = True
-        left = deep & (vertex != farthest)
+        left = np.flatnonzero(deep & (vertex != farthest))
         vertex, begin, end, farthest = vertex[left], begin[left], end[left], farthest[left]
         begin, end = np.where(vertex > farthest, farthest, begin), np.where(vertex < farthest, farthest, end)
+
+
+def _columns(xy: NDArray[np.int64] | Floats) -> tuple[Floats, Floats]:
+    """The two columns apart: what is looked up lies side by side in memory."""
+    return xy[:, 0].astype(np.float64), xy[:, 1].astype(np.float64)
 
 
 def _farthest(vertex: Ints, begin: Ints, distance: Floats) -> tuple[Ints, Floats]:
@@ -74,12 +82,11 @@ def _farthest(vertex: Ints, begin: Ints, distance: Floats) -> tuple[Ints, Floats
     return np.repeat(vertex[chosen], sizes), deviation
 
 
-def _squared_distance(
-    point: NDArray[np.int64] | Floats, a: NDArray[np.int64] | Floats, b: NDArray[np.int64] | Floats
-) -> Floats:
-    """Squared distance of each point to the straight line between `a` and `b`, ends included."""
-    px, py = (point[:, 0] - a[:, 0]).astype(np.float64), (point[:, 1] - a[:, 1]).astype(np.float64)
-    dx, dy = (b[:, 0] - a[:, 0]).astype(np.float64), (b[:, 1] - a[:, 1]).astype(np.float64)
+def _squared_distance(x: Floats, y: Floats, point: Ints, a: Ints, b: Ints) -> Floats:
+    """Squared distance of vertices to the straight lines between the vertices `a` and `b`, ends included."""
+    ax, ay = x[a], y[a]
+    px, py = x[point] - ax, y[point] - ay
+    dx, dy = x[b] - ax, y[b] - ay
     along = np.clip((px * dx + py * dy) / np.maximum(dx * dx + dy * dy, 1e-300), 0.0, 1.0)
     px -= along * dx
     py -= along * dy
@@ -143,13 +150,13 @@ class _Cells:
         self.vertices = np.argsort(cell, kind="stable")
         self.offsets = offsets_of(np.bincount(cell, minlength=int(self.shape.prod())))
 
-    def near(self, points: Floats, reach: float) -> tuple[Ints, Ints]:
-        """Pairs of point and vertex, with every vertex within `reach` of a point in both directions, and some more."""
+    def near(self, points: Floats, reach: Floats) -> tuple[Ints, Ints]:
+        """Pairs of point and vertex, with every vertex within `reach` (N, 2) of a point in x and y, and some more."""
         low = np.clip((points - reach - self.low) // self.side, 0, self.shape - 1).astype(np.int64)
         high = np.clip((points + reach - self.low) // self.side, 0, self.shape - 1).astype(np.int64)
-        span = high - low + 1
-        point = np.repeat(np.arange(len(points)), span[:, 1])
-        row = ranges(low[:, 1], span[:, 1]) * self.shape[0]
+        span = high[:, 1] - low[:, 1] + 1
+        point = np.repeat(np.arange(len(points)), span)
+        row = ranges(low[:, 1], span) * self.shape[0]
         start, stop = self.offsets[row + low[point, 0]], self.offsets[row + high[point, 0] + 1]
         return np.repeat(point, stop - start), self.vertices[ranges(start, stop - start)]
 
@@ -157,12 +164,13 @@ class _Cells:
 def _sweeping(xy: Ints, chords: Ints, cells: _Cells, tolerance: float) -> Bools:
     """Chords that have a vertex of another part of a border between them and what they replace."""
     chord, vertex = _vertices_near(xy, chords, cells, tolerance)
+    foreign = np.flatnonzero((vertex < chords[chord, 0]) | (vertex > chords[chord, 1]))
+    chord, vertex = chord[foreign], vertex[foreign]
     begin, end = chords[chord, 0], chords[chord, 1]
-    foreign = (vertex < begin) | (vertex > end)
-    chord, vertex, begin, end = chord[foreign], vertex[foreign], begin[foreign], end[foreign]
+    close = np.flatnonzero(_squared_distance(*_columns(xy), vertex, begin, end) <= tolerance * tolerance)
+    chord, vertex, begin, end = chord[close], vertex[close], begin[close], end[close]
     own_end = (xy[vertex] == xy[begin]).all(axis=1) | (xy[vertex] == xy[end]).all(axis=1)
-    close = ~own_end & (_squared_distance(xy[vertex], xy[begin], xy[end]) <= tolerance * tolerance)
-    return _enclosing(xy, chords, chord[close], vertex[close])
+    return _enclosing(xy, chords, chord[~own_end], vertex[~own_end])
 
 
 def _vertices_near(xy: Ints, chords: Ints, cells: _Cells, tolerance: float) -> tuple[Ints, Ints]:
@@ -173,7 +181,8 @@ def _vertices_near(xy: Ints, chords: Ints, cells: _Cells, tolerance: float) -> t
     chord = np.repeat(np.arange(len(chords)), count)
     share = (ranges(np.zeros_like(count), count) + 0.5) / steps[chord]
     middle = begin[chord] + (end - begin)[chord] * share[:, None]
-    near, vertex = cells.near(middle, cells.side / 2 + tolerance)
+    half = np.abs(end - begin) / (2 * steps[:, None])
+    near, vertex = cells.near(middle, half[chord] + (tolerance + _SLACK_PX))
     return chord[near], vertex
 
 
