@@ -10,7 +10,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geoseg.vector.arrays import Floats, Ints, ranges
+from geoseg.vector.arrays import Bools, Floats, Ints, ranges
+from geoseg.vector.holes import put_back, set_aside
 
 Polygons = NDArray[Any]
 """shapely polygons in pixels."""
@@ -64,6 +65,7 @@ def cut(polygons: Polygons, step: int) -> tuple[Polygons, Ints]:
     little faster than the number of vertices.
     """
     owner = np.arange(len(polygons))
+    polygons, holes = set_aside(polygons, lambda bounds: _within_cells(bounds, step))
     while True:
         low, high = _cells(polygons, step)
         span = high - low
@@ -74,9 +76,17 @@ def cut(polygons: Polygons, step: int) -> tuple[Polygons, Ints]:
         polygons = np.concatenate([polygons[~wide], halves])
         owner = np.concatenate([owner[~wide], owner[wide][parent]])
     # Where a ring begins depends on how it was put together.
-    polygons, bounds = shapely.normalize(polygons), shapely.bounds(polygons)
+    polygons, bounds = shapely.normalize(put_back(polygons, owner, holes)), shapely.bounds(polygons)
     order = np.lexsort((bounds[:, 0], bounds[:, 1], low[:, 0], low[:, 1], owner))
     return polygons[order], owner[order]
+
+
+def _within_cells(bounds: Floats, step: int) -> Bools:
+    """Which of (N, 4) bounds lie in one cell and touch no line of the grid."""
+    low, high = bounds[:, :2], bounds[:, 2:]
+    cell = np.floor(low / step) * step
+    within: Bools = np.logical_and.reduce((cell < low) & (high < cell + step), axis=1)
+    return within
 
 
 def _cells(polygons: Polygons, step: int) -> tuple[Ints, Ints]:

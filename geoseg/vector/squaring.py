@@ -18,6 +18,7 @@ from geoseg.vector.arrays import Bools, Floats, Ints
 from geoseg.vector.assemble import Selection, rings_by_block
 from geoseg.vector.buildings import SHAPES, SquaringSettings, squared
 from geoseg.vector.footprints import Footprints, Polygons, Shelf
+from geoseg.vector.holes import put_back, set_aside
 from geoseg.vector.job import VectorJob
 from geoseg.vector.parts import Borders, load_borders
 from geoseg.vector.rings import Rings
@@ -33,6 +34,9 @@ _SQUARE = 0.01
 
 _TAKEN = 0.1
 """Share of a neighbour that a squared building may lie over; else it keeps its outline."""
+
+_MANY_VERTICES = 1000
+"""Vertices of a polygon from which on it pays to set holes aside."""
 
 
 def squaring_settings(job: VectorJob) -> SquaringSettings:
@@ -204,9 +208,25 @@ def cut_out(
         order = np.argsort(at, kind="stable")
         changed, first = np.unique(at[order], return_index=True)
         for index, near in zip(changed, np.split(to[order], first[1:]), strict=False):
-            over = shapely.union_all(buildings.polygons[near])
-            left[index] = shapely.difference(left[index], over)
+            left[index] = _less(left[index], buildings.polygons[near])
     return left
+
+
+def _less(polygon: Any, buildings: Polygons) -> Any:
+    """A polygon, or several, without buildings."""
+    over = shapely.union_all(buildings)
+    if shapely.get_num_coordinates(polygon) < _MANY_VERTICES:
+        return shapely.difference(polygon, over)
+    tree = shapely.STRtree(buildings)
+
+    def untouched(bounds: Floats) -> Bools:
+        free = np.ones(len(bounds), bool)
+        free[tree.query(shapely.box(*bounds.T))[0]] = False
+        return free
+
+    rest, holes = set_aside(shapely.get_parts(polygon), untouched)
+    left, owner = shapely.get_parts(shapely.difference(rest, over), return_index=True)
+    return shapely.multipolygons(put_back(left, owner, holes))
 
 
 def largest_part(geometry: Any) -> Any:
