@@ -32,25 +32,29 @@ class Holes:
         return len(self.owner)
 
 
+_NONE = Holes(np.zeros(0, np.int64), np.zeros(1, np.int64), np.zeros((0, 2)))
+
+
 def set_aside(polygons: Polygons, untouched: Callable[[Floats], Bools]) -> tuple[Polygons, Holes]:
     """Polygons without the holes of which the cut to come touches nothing, not even a point, and those holes.
 
     `untouched` says it of (H, 4) bounds of holes: least x and y, greatest x and y.
     """
+    if not shapely.get_num_interior_rings(polygons).any():
+        return polygons, _NONE
     _, xy, (offsets, shells) = shapely.to_ragged_array(polygons)
     hole = np.ones(len(offsets) - 1, bool)
     hole[shells[:-1]] = False
     number = np.flatnonzero(hole)
+    low, high = (extreme.reduceat(xy, offsets[:-1])[number] for extreme in (np.minimum, np.maximum))
     free = np.zeros_like(hole)
-    if len(number):
-        low, high = (extreme.reduceat(xy, offsets[:-1])[number] for extreme in (np.minimum, np.maximum))
-        free[number] = untouched(np.hstack([low, high]))
+    free[number] = untouched(np.hstack([low, high]))
+    if not free.any():
+        return polygons, _NONE
     aside, kept = np.flatnonzero(free), np.flatnonzero(~free)
     owner = owners_of(shells)
     vertex, hole_offsets = take_sequences(offsets, aside)
     holes = Holes(owner[aside], hole_offsets, xy[vertex])
-    if not len(aside):
-        return polygons, holes
     vertex, ring_offsets = take_sequences(offsets, kept)
     counts = np.bincount(owner[kept], minlength=len(polygons))
     return shapely.from_ragged_array(_POLYGON, xy[vertex], (ring_offsets, offsets_of(counts))), holes
