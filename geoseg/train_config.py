@@ -39,6 +39,8 @@ class ModelSettings(_Settings):
     kernel_limit: int | None = Field(default=None, ge=1)
     """Depthwise kernels larger than this are trained with zeros around their middle: how far the network sees is what
     neighbouring tiles can disagree on. None leaves them whole."""
+    freeze_norm: bool = False
+    """Keep the statistics of batch normalization as they are: for short trainings on few scenes."""
 
 
 class _Source(_Settings):
@@ -229,6 +231,9 @@ class TrainConfig(_Settings):
     model: ModelSettings = ModelSettings()
     loss: dict[LossName, float] = Field(default={"cross_entropy": 1.0}, min_length=1)
     """Losses and their weights in the sum."""
+    agreement: float = Field(default=0.0, ge=0)
+    """Weight of the disagreement between a window and its middle part alone, added to the loss: it teaches the network
+    not to lean on what a neighbouring tile cannot see."""
     class_weights: tuple[float, ...] | None = None
     """Weight of each class in the cross-entropy, background first."""
     optimization: Optimization = Optimization()
@@ -261,6 +266,10 @@ class TrainConfig(_Settings):
     def _consistent(self) -> Self:
         if self.window_px % 32 or self.validation_window_px % 32:
             raise ValueError("window_px and validation_window_px must be multiples of 32")
+        if self.steps % self.steps_per_epoch:
+            raise ValueError(f"steps {self.steps} is not a multiple of steps_per_epoch {self.steps_per_epoch}")
+        if self.agreement and self.window_px < 256:
+            raise ValueError(f"agreement needs window_px of 256 or more, not {self.window_px}")
         if not len(self.bands) == len(self.scaling.mean) == len(self.scaling.std):
             raise ValueError(f"{len(self.bands)} bands need as many means and stds in `scaling`")
         if self.legend.channels > 254:

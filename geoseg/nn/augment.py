@@ -33,8 +33,9 @@ class ColorChanges:
         self._blur = v2.GaussianBlur(5, (0.3, 1.5))
 
     def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
-        """`image` uint8 (C, H, W), changed; other dtypes and band counts get gains and shadows only, and
-        those of one byte other levels.
+        """`image` uint8 (C, H, W), changed; other dtypes and band counts get less.
+
+        Levels need 8 bits; hue, blur, noise and compression three bands of them; gains and shadows nothing.
 
         torch's own random numbers are seeded from `rng`, so that a window depends on nothing but its number.
         """

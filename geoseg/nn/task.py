@@ -4,11 +4,12 @@ import math
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from geoseg.contract import CONFIG_FILE, load_contract
@@ -21,6 +22,11 @@ from geoseg.nn.metrics import merged, scores
 from geoseg.nn.modeldir import build_from_config, load_model, read_safetensors
 from geoseg.nn.scaling import scale_pixels
 from geoseg.train_config import Optimization, TrainConfig
+
+_CUT = 64
+"""Pixels cut off on each side of a window to see what its middle says alone: half the default overlap of tiles."""
+_FADED = 40
+"""Pixels along the new edge that blending hardly weighs (see geoseg.grid.taper)."""
 
 
 class SegmentationTask(pl.LightningModule):  # type: ignore[misc]
@@ -42,6 +48,7 @@ class SegmentationTask(pl.LightningModule):  # type: ignore[misc]
         )
         self.results: dict[str, Any] = {}
         self._losses: list[list[Tensor]] = [[] for _ in config.sources]
+        self.train()
 
     def forward(self, pixels: Tensor, valid: Tensor) -> Tensor:
         """(N, C, H, W) pixels as they are in files, (N, H, W) where they count → logits (N, K, H, W)."""
@@ -53,8 +60,27 @@ class SegmentationTask(pl.LightningModule):  # type: ignore[misc]
         """The loss of a batch."""
         logits = self(batch.image, batch.valid)
         loss: Tensor = self.loss(logits, batch.label, batch.known)
+        if self.config.agreement:
+            loss = loss + self.config.agreement * self._disagreement(batch, logits)
         self.log("loss", loss, prog_bar=True, on_step=True, on_epoch=False)
         return loss
+
+    def _disagreement(self, batch: Window, logits: Tensor) -> Tensor:
+        """Symmetric Kullback–Leibler divergence (nats a pixel) of windows and their middles, where tiles are blended."""
+        middle = (..., slice(_CUT, -_CUT), slice(_CUT, -_CUT))
+        inner = (..., slice(_FADED, -_FADED), slice(_FADED, -_FADED))
+        alone = functional.log_softmax(self(batch.image[middle], batch.valid[middle]).float()[inner], 1)
+        within = functional.log_softmax(logits.float()[middle][inner], 1)
+        return ((alone.exp() - within.exp()) * (alone - within)).sum(1).mean()
+
+    def train(self, mode: bool = True) -> Self:
+        """As PyTorch's, but statistics that the settings freeze stay as they are."""
+        super().train(mode)
+        if self.config.model.freeze_norm:
+            for module in self.model.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
 
     def validation_step(self, batch: Window, _: int) -> None:
         """Count what was predicted, source by source."""

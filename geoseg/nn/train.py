@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader
 from geoseg.card import write_card
 from geoseg.contract import Contract
 from geoseg.contract import Source as SourceRecord
-from geoseg.errors import TrainingError
 from geoseg.files import write_json
 from geoseg.nn.data import GridWindows, RandomWindows, TrainingData, Window, read_data
 from geoseg.nn.data_sources import labelled
@@ -136,8 +135,6 @@ class _Windows(pl.LightningDataModule):  # type: ignore[misc]
 
 
 def _trainer(config: TrainConfig) -> pl.Trainer:
-    if config.steps % config.steps_per_epoch:
-        raise TrainingError(f"steps {config.steps} is not a multiple of steps_per_epoch {config.steps_per_epoch}.")
     return pl.Trainer(
         default_root_dir=config.run_dir,
         accelerator="auto",

@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from geoseg.contract import load_contract
-from geoseg.errors import ModelError, TrainingError
+from geoseg.errors import ConfigError, ModelError
+from geoseg.nn.data import Window
 from geoseg.nn.modeldir import load_model
 from geoseg.nn.task import SegmentationTask, _rate, load_encoder
 from geoseg.nn.train import train
@@ -20,6 +21,8 @@ SLOWLY = {"learning_rate": 2e-3, "warmup_steps": 10}
 """So that what is learnt does not hang on how a CPU rounds."""
 
 pytestmark = pytest.mark.filterwarnings("ignore")
+
+TINY = {"encoder": "tu-mobilenetv3_small_050", "settings": {"decoder_channels": [32, 16, 16, 8, 8]}}
 
 
 def config(folder, form="rasters", **changes):
@@ -163,8 +166,8 @@ def test_a_checkpoint_cannot_run_code(tmp_path):
 
 
 def test_steps_that_do_not_fill_epochs_are_refused(tmp_path):
-    with pytest.raises(TrainingError, match="multiple of steps_per_epoch"):
-        train(config(tmp_path, steps=5))
+    with pytest.raises(ConfigError, match="multiple of steps_per_epoch"):
+        config(tmp_path, steps=5)
 
 
 def _steps(folder):
@@ -180,3 +183,44 @@ def test_kernels_are_kept_small_while_they_learn(tmp_path):
         assert weight[:, :, 1:4, 1:4].all(dim=-1).any()
         assert not weight[:, :, [0, 4]].any()
         assert not weight[..., [0, 4]].any()
+
+
+def test_frozen_statistics_stay_while_weights_move(tmp_path):
+    start = train(config(tmp_path, steps=2, steps_per_epoch=2))
+    (tmp_path / "out").mkdir()
+    frozen = {"start_from": str(start), "freeze_norm": True}
+    again = config(tmp_path / "out", model=frozen, steps=2, steps_per_epoch=2)
+    before, after = load_model(start).state_dict(), load_model(train(again)).state_dict()
+    still = [n for n in before if n.endswith(("running_mean", "running_var"))]
+    assert still
+    assert all(torch.equal(before[n], after[n]) for n in still)
+    assert not all(torch.equal(before[n], after[n]) for n in before)
+
+
+def test_the_middle_of_a_window_learns_to_agree_with_it(tmp_path):
+    task = SegmentationTask(config(tmp_path, model=TINY | {"freeze_norm": True}))
+    pixels = torch.randint(0, 255, (1, 3, 256, 256), generator=torch.manual_seed(1), dtype=torch.uint8)
+    valid = torch.ones(1, 256, 256, dtype=torch.bool)
+    batch = Window(pixels, valid.long(), valid[:, 0, :4], torch.zeros(1), valid)
+    optimizer = torch.optim.Adam(task.parameters(), 1e-3)
+    apart = []
+    for _ in range(12):
+        apart.append(task._disagreement(batch, task(pixels, valid)))
+        optimizer.zero_grad()
+        apart[-1].backward()
+        optimizer.step()
+    assert 0 < apart[-1] < 0.5 * apart[0], apart
+
+
+def test_a_network_without_context_has_nothing_to_agree_on(tmp_path):
+    task = SegmentationTask(config(tmp_path, model=TINY))
+    task.model = torch.nn.Conv2d(3, 4, 1)
+    pixels = torch.randint(0, 255, (1, 3, 256, 256), generator=torch.manual_seed(1), dtype=torch.uint8)
+    valid = torch.ones(1, 256, 256, dtype=torch.bool)
+    batch = Window(pixels, valid.long(), valid[:, 0, :4], torch.zeros(1), valid)
+    assert float(task._disagreement(batch, task(pixels, valid))) == pytest.approx(0, abs=1e-9)
+
+
+def test_agreement_needs_room(tmp_path):
+    with pytest.raises(ConfigError, match="256"):
+        config(tmp_path, agreement=1.0, window_px=128)
