@@ -1,11 +1,11 @@
 """Which device and arithmetic a model runs in."""
 
-import ctypes
 import os
 
 import torch
 
 from geoseg.errors import ConfigError
+from geoseg.memory import glibc
 from geoseg.nn.forward import Precision
 
 # From malloc.h.
@@ -54,16 +54,4 @@ def _keep_freed_memory() -> None:
     for eager trimming. The peak stays within a few per cent. Elsewhere than on glibc nothing is changed.
     """
     for option, value in ((_M_ARENA_MAX, 1), (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1)):
-        _glibc("mallopt", option, value)
-
-
-def give_back_memory() -> None:
-    """Give what `prepare_process` held on to back to the system: a scene is over, others may need it."""
-    _glibc("malloc_trim", 0)
-
-
-def _glibc(function: str, *arguments: int) -> None:
-    try:
-        getattr(ctypes.CDLL("libc.so.6"), function)(*arguments)
-    except (OSError, AttributeError):
-        return
+        glibc("mallopt", option, value)

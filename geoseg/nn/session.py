@@ -10,7 +10,8 @@ from pathlib import Path
 
 from geoseg.contract import Contract
 from geoseg.grid.tiling import Grid, Strip
-from geoseg.nn.device import choose_device, choose_precision, give_back_memory, prepare_process
+from geoseg.memory import give_back_memory
+from geoseg.nn.device import choose_device, choose_precision, prepare_process
 from geoseg.nn.forward import Forward, Precision
 from geoseg.nn.modeldir import load_model
 from geoseg.nn.segment import ClassRows, ScenePass

@@ -31,7 +31,7 @@ _LEAST_SMOOTH_PX = 1.5
 """Standard deviation that takes the staircase out of a line of pixels."""
 
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18
 """Points of the network that are made lines together."""
 
 

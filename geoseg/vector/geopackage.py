@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from geoseg.errors import OutputError
 from geoseg.files import atomic
+from geoseg.memory import give_back_memory
 from geoseg.vector.metadata import GeoPackageMeta, layer_title
 from geoseg.vector.schema import FieldType, GeometryType, Layer
 from geoseg.vector.styles import FID
@@ -208,6 +209,7 @@ class _Stream:
             while held.num_rows >= BATCH_ROWS:
                 yield from held.slice(0, BATCH_ROWS).combine_chunks().to_batches()
                 held = held.slice(BATCH_ROWS)
+            give_back_memory()
         yield from held.combine_chunks().to_batches()
 
 
