@@ -14,6 +14,7 @@ from geoseg.nn.architectures import build
 from geoseg.nn.modeldir import save_model
 from geoseg.town.plan import plan_town
 from geoseg.town.settings import TownSettings
+from geoseg.town.truth import class_raster
 from geoseg.town.write import write_scene
 
 WORK = Path(__file__).parent / "work"
@@ -32,6 +33,20 @@ CONTRACT = Contract.model_validate(
 )
 COLORS = torch.tensor([[0.25, 0.2, 0.1], [0.1, -0.25, -0.35], [-0.15, -0.15, -0.1], [-0.35, -0.15, -0.5]])
 """Ground, roof, road and green in scaled units, for the network that costs nothing."""
+
+_PROFILE = {
+    "driver": "GTiff",
+    "count": 3,
+    "dtype": "uint8",
+    "photometric": "rgb",
+    "crs": "EPSG:32633",
+    "transform": rasterio.Affine(0.5, 0, 4e5, 0, -0.5, 5.4e6),
+    "bigtiff": "if_safer",
+    "tiled": True,
+    "blockxsize": 512,
+    "blockysize": 512,
+    "compress": "deflate",
+}
 
 
 def resnet18() -> Path:
@@ -61,6 +76,22 @@ def town(size: int) -> Path:
     return path
 
 
+def painted(size: int) -> Path:
+    """The map of that town in the colours that the stub looks for: its classes come out as a good network's would."""
+    path = WORK / "scenes" / f"painted_{size}.tif"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        plan = plan_town(TownSettings(size_px=(size, size), pixel_size_m=0.5, seed=3))
+        paint = np.rint((COLORS.numpy() * 0.5 + 0.5) * 255).astype(np.int16)
+        rng = np.random.default_rng(0)
+        with rasterio.open(path, "w", height=size, width=size, **_PROFILE) as dst:
+            for row in range(0, size, 1024):
+                classes = class_raster(plan, (row, min(row + 1024, size)))
+                pixels = paint[classes].transpose(2, 0, 1) + rng.integers(-6, 7, (3, *classes.shape), np.int16)
+                dst.write(pixels.clip(1, 255).astype(np.uint8), window=Window(0, row, size, len(classes)))
+    return path
+
+
 def texture(height: int, width: int, **profile) -> Path:
     """Coloured noise of any size, made quickly: speed and memory of everything but the vectors do not see the difference."""
     path = WORK / "scenes" / f"texture_{height}_{width}{'_'.join(['', *map(str, profile.values())])}.tif"
@@ -74,21 +105,7 @@ def texture(height: int, width: int, **profile) -> Path:
     square = np.stack(
         [np.clip(110 + 30 * base + rng.normal(0, 2, base.shape) + d, 1, 255) for d in (0, 10, -10)]
     ).astype(np.uint8)
-    values = {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "deflate", **profile}
-    with rasterio.open(
-        path,
-        "w",
-        driver="GTiff",
-        height=height,
-        width=width,
-        count=3,
-        dtype="uint8",
-        photometric="rgb",
-        crs="EPSG:32633",
-        transform=rasterio.Affine(0.5, 0, 4e5, 0, -0.5, 5.4e6),
-        bigtiff="if_safer",
-        **values,
-    ) as dst:
+    with rasterio.open(path, "w", height=height, width=width, **_PROFILE | profile) as dst:
         for row in range(0, height, 1024):
             rows = np.concatenate(
                 [np.roll(square, (37 * row // 1024 + 91 * c, 53 * c), (1, 2)) for c in range(-(-width // 1024))], 2
