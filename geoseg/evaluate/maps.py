@@ -1,6 +1,7 @@
 """Two forms of a map, raster and vectors, seen alike: rows of class ids, polygons of buildings, lines of roads."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -66,9 +67,19 @@ class VectorMap:
     """Layers of polygons and lines, painted on the grid; where several lie, the class of the lower id is on top."""
 
     def __init__(
-        self, path: Path, grid: PixelGrid, legend: Legend, layers: Mapping[str, str], *, line_width_m: float
+        self,
+        path: Path,
+        grid: PixelGrid,
+        legend: Legend,
+        layers: Mapping[str, str],
+        *,
+        line_width_m: float,
+        only: "Only | None" = None,
     ) -> None:
-        """`layers`: class → layer; raises ConfigError where one cannot be read or has no CRS."""
+        """`layers`: class → layer, of which `only` some features count.
+
+        Raises ConfigError where one cannot be read or has no CRS.
+        """
         self._grid = grid
         self._lines: dict[int, geopandas.GeoDataFrame] = {}
         self._polygons: dict[int, geopandas.GeoDataFrame] = {}
@@ -78,8 +89,10 @@ class VectorMap:
             if (layer := layers.get(c.name)) is None:
                 continue
             frame = _read(path, layer, grid)
+            if only is not None:
+                frame = only.of(frame, c.name, path)
             areas = frame[frame.geom_type.isin(["Polygon", "MultiPolygon"])]
-            if c.centerline_layer in there:
+            if only is None and c.centerline_layer in there:
                 self._lines[c.id] = _of_lines(_read(path, c.centerline_layer, grid))
             if (drawn := _of_lines(frame)).size:
                 self._lines.setdefault(c.id, drawn)
@@ -109,17 +122,40 @@ class VectorMap:
         return None if frame is None else np.asarray(frame.geometry.array, dtype=object)
 
 
+@dataclass(frozen=True, slots=True)
+class Only:
+    """The features of a class in a layer that holds all classes."""
+
+    field: str
+    values: Mapping[str, tuple[int | str, ...]]
+    """Class → values of the field; a class that is not named: its own name."""
+
+    def of(self, frame: geopandas.GeoDataFrame, name: str, path: Path) -> geopandas.GeoDataFrame:
+        """Those of class `name`; raises ConfigError where there is no such field."""
+        if self.field not in frame:
+            there = ", ".join(str(c) for c in frame.columns if c != frame.geometry.name)
+            raise ConfigError(f"{path}: no field '{self.field}'; there are {there}.")
+        return frame[_words(frame[self.field]).isin({str(v) for v in self.values.get(name, (name,))})]
+
+
+def _words(column: Any) -> Any:
+    """Values as words; 1.0 is "1", for whole numbers are read as floats where a feature has none."""
+    return column.map(lambda v: str(int(v)) if isinstance(v, float) and v.is_integer() else str(v))
+
+
 _STRANGE = 254
 """Class id of values that belong to no class; a legend of that many classes is not compared."""
 
 
-def value_table(legend: Legend, values: Mapping[str, tuple[int, ...]], ignore: tuple[int, ...]) -> NDArray[np.uint8]:
+def value_table(
+    legend: Legend, values: Mapping[str, tuple[int | str, ...]], ignore: tuple[int, ...]
+) -> NDArray[np.uint8]:
     """(256,) class id by value; without `values`, ids are values, and what no class claims is an error."""
     table = np.full(256, 0 if values and "background" not in values else _STRANGE, np.uint8)
     if not values:
         table[: legend.channels] = np.arange(legend.channels)
     for key, name in enumerate(legend.category_names):
-        table[list(values.get(name, ()))] = key
+        table[[int(v) for v in values.get(name, ())]] = key
     table[[*ignore, NODATA]] = NODATA
     return table
 

@@ -14,7 +14,17 @@ from geoseg.config import RunSettings
 from geoseg.contract import load_contract
 from geoseg.errors import ConfigError
 from geoseg.evaluate.lines import line_scores
-from geoseg.evaluate.maps import ClassMap, RasterMap, VectorMap, bounds_grid, is_vector, layers_by_class, value_table
+from geoseg.evaluate.maps import (
+    ClassMap,
+    Only,
+    RasterMap,
+    VectorMap,
+    bounds_grid,
+    is_vector,
+    layer_names,
+    layers_by_class,
+    value_table,
+)
 from geoseg.evaluate.objects import ObjectTracer, Polygons, object_scores
 from geoseg.evaluate.pixels import PixelCounts, pixel_scores, within
 from geoseg.evaluate.settings import EvaluateSettings
@@ -142,14 +152,14 @@ def _comparison(settings: EvaluateSettings) -> _Comparison:
     for name in (*wanted, *settings.layers, *(n for n in settings.values if n != "background")):
         legend.by_name(name)
     vectors = is_vector(settings.prediction), is_vector(settings.reference)
-    layers = layers_by_class(settings.reference, legend, settings.layers, wanted) if vectors[1] else {}
+    layers, only = _reference_layers(settings, legend, wanted) if vectors[1] else ({}, None)
     labelled = tuple(layers) if vectors[1] else wanted
     grid = _grid(settings, vectors)
-    table = value_table(legend, settings.values, settings.ignore)
     width = settings.line_width_m
     if vectors[1]:
-        reference: ClassMap = VectorMap(settings.reference, grid, legend, layers, line_width_m=width)
+        reference: ClassMap = VectorMap(settings.reference, grid, legend, layers, line_width_m=width, only=only)
     else:
+        table = value_table(legend, settings.values, settings.ignore)
         reference = RasterMap(settings.reference, grid, table, warp=settings.warp)
     if vectors[0]:
         own = layers_by_class(settings.prediction, legend, {}, labelled)
@@ -160,6 +170,21 @@ def _comparison(settings: EvaluateSettings) -> _Comparison:
     shape = (grid.height, grid.width)
     pixel_m = ground_pixel_size_m(Affine(*grid.transform), grid.crs_wkt, shape)
     return _Comparison(prediction, reference, grid, legend, known, pixel_m)
+
+
+def _reference_layers(
+    settings: EvaluateSettings, legend: Legend, wanted: tuple[str, ...]
+) -> tuple[dict[str, str], Only | None]:
+    """Class → layer of a reference of vectors, and which features of it count."""
+    if settings.class_field is None:
+        return layers_by_class(settings.reference, legend, settings.layers, wanted), None
+    there = layer_names(settings.reference)
+    if len(there) != 1:
+        raise ConfigError(
+            f"{settings.reference}: class_field needs one layer for all classes, but there are {', '.join(there)}."
+        )
+    classes = [n for n in wanted if n in settings.values] if settings.values else wanted
+    return dict.fromkeys(classes, there[0]), Only(settings.class_field, settings.values)
 
 
 def _grid(settings: EvaluateSettings, vectors: tuple[bool, bool]) -> PixelGrid:

@@ -28,12 +28,14 @@ class EvaluateSettings(BaseModel):
     """1-based bands of the scene in the order of the model's; None takes all but an alpha band."""
     classes: tuple[str, ...] | None = None
     """Classes that the reference labels; elsewhere it says "none of these". None: all, or all with a layer."""
-    values: dict[str, tuple[int, ...]] = Field(default_factory=dict)
-    """Class → values in a reference raster; empty: the ids of the legend."""
+    values: dict[str, tuple[int | str, ...]] = Field(default_factory=dict)
+    """Class → values in a reference raster, or in its `class_field`; empty: the ids, or the names, of the legend."""
     ignore: tuple[int, ...] = ()
     """Values in a reference raster that say nothing, besides its nodata."""
     layers: dict[str, str] = Field(default_factory=dict)
     """Class → layer in a reference of vectors; empty: the layers of the legend."""
+    class_field: str | None = None
+    """Field with the class of each feature, where a reference of vectors is one layer for all classes."""
     line_width_m: float = Field(default=6.0, gt=0)
     """Width that roads given as lines are painted with, unless they have a field `width_m`."""
     pixel_size_m: float = Field(default=0.5, gt=0)
@@ -53,6 +55,10 @@ class EvaluateSettings(BaseModel):
     def _both(self) -> Self:
         if self.prediction.resolve() == self.reference.resolve() and self.prediction.exists() and not self.image:
             raise ValueError(f"prediction and reference are one file, {self.prediction}")
+        if self.class_field and self.layers:
+            raise ValueError("give either `layers` or `class_field`")
+        if not self.class_field and any(isinstance(v, str) for values in self.values.values() for v in values):
+            raise ValueError("`values` are words, which a raster does not hold; name the field in `class_field`")
         return self
 
     @property

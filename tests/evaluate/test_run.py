@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio
 import shapely
@@ -62,6 +63,33 @@ def test_every_form_gives_the_same_pixels(files, prediction, reference):
     assert found["confusion"] == expected.tolist()
     assert found["objects"]["building"]["reference"] == len(outlines(squares(4)[1] == 1).explode())
     assert found["loss"] > 0
+
+
+@pytest.mark.parametrize(
+    ("kinds", "values"),
+    [
+        (("building", "road", "green"), {}),
+        (("Haus", "Weg", "Wiese"), {"building": ["Haus"], "road": ["Weg"], "green": ["Wiese"]}),
+        ((1, 2, 3), {"building": [1], "road": [2], "green": [3]}),
+    ],
+)
+def test_one_layer_for_all_classes_is_the_same_truth(files, tmp_path, kinds, values):
+    with rasterio.open(files / "truth.tif") as src:
+        ids = src.read(1)
+    parts = [outlines(ids == i).assign(kind=kind) for i, kind in enumerate(kinds, start=1)]
+    gpd.GeoDataFrame(pd.concat(parts, ignore_index=True), crs=parts[0].crs).to_file(tmp_path / "one.gpkg")
+    got = compared(files, "map.tif", tmp_path / "one.gpkg", class_field="kind", values=values)
+    assert got["confusion"] == compared(files, "map.tif", "truth.gpkg")["confusion"]
+    assert got["not_labelled"] == []
+
+
+def test_only_the_named_values_of_a_field_are_labelled(files, tmp_path):
+    truth = squares(4)[1]
+    parts = [outlines(truth == 1).assign(kind=7), outlines(truth == 2).assign(kind=np.nan)]  # read as 7.0
+    gpd.GeoDataFrame(pd.concat(parts, ignore_index=True), crs=parts[0].crs).to_file(tmp_path / "roofs.gpkg")
+    got = compared(files, "map.tif", tmp_path / "roofs.gpkg", class_field="kind", values={"building": [7]})
+    assert got["not_labelled"] == ["road", "green"]
+    assert got["confusion"] == compared(files, "map.tif", "truth.gpkg", classes=("building",))["confusion"]
 
 
 def test_a_map_is_perfect_against_itself(files):
@@ -189,6 +217,11 @@ def test_the_loss_is_that_of_the_model(unet_model, tmp_path):
         ({"reference": "far.tif"}, "no pixel in common"),
         ({"classes": ("houses",)}, "no class 'houses'"),
         ({"reference": "image.tif"}, "one band of class ids is needed"),
+        (
+            {"reference": "truth.gpkg", "class_field": "kind"},
+            "one layer for all classes, but there are buildings, roads",
+        ),
+        ({"reference": "other.gpkg", "class_field": "kind"}, "no field 'kind'; there are"),
         ({"image": "far.tif"}, "not on the pixel grid"),
     ],
 )
