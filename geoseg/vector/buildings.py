@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from geoseg.vector.arrays import Floats, Ints, offsets_of, ranges
 from geoseg.vector.crowns import Crown, uncovered
+from geoseg.vector.overlap import shared_area
 from geoseg.vector.simplify import thin
 from geoseg.vector.walls import Directions, Wall, fitted, main_direction, walls_of
 
@@ -204,13 +205,23 @@ def _best(
     shape, score = np.zeros(len(buildings), np.int64), np.full(len(buildings), -np.inf)
     for number, polygons in candidates:
         there = np.flatnonzero(shapely.is_valid(polygons) & ~shapely.equals_exact(polygons, best))
-        agreement = iou(_less(polygons[there], hidden[there]), seen[there])
+        agreement = _agreement(polygons[there], seen[there], hidden[there])
         corners = _CIRCLE_CORNERS if number == 4 else shapely.get_num_coordinates(polygons[there])
         cost = _PRIOR[number] + np.maximum(_COST, _COST_PX / shapely.area(buildings[there])) * corners
         better = (agreement >= how.least_iou) & (agreement - cost > score[there])
         taken = there[better]
         best[taken], shape[taken], score[taken] = polygons[taken], number, (agreement - cost)[better]
     return Squared(best, shape, direction)
+
+
+def _agreement(polygons: NDArray[Any], seen: NDArray[Any], hidden: NDArray[Any]) -> Floats:
+    """IoU of models with what is seen of the pixels."""
+    bare = shapely.is_missing(hidden)
+    shared = shared_area(seen[bare], polygons[bare])
+    agreement = np.empty(len(polygons))
+    agreement[bare] = shared / (shapely.area(seen[bare]) + shapely.area(polygons[bare]) - shared)
+    agreement[~bare] = iou(_less(polygons[~bare], hidden[~bare]), seen[~bare])
+    return agreement
 
 
 def _less(polygons: NDArray[Any], hidden: NDArray[Any]) -> NDArray[Any]:
