@@ -29,5 +29,5 @@ def vectorize_command(config: Path | None, **options: Any) -> None:
     from geoseg.vectorize_config import load_vectorize_settings
 
     settings = load_vectorize_settings(config, {k: v for k, v in options.items() if v is not None})
-    counts = vectorize(settings)
+    counts = vectorize(settings, lambda text: click.echo(f"warning: {text}", err=True))
     click.echo(", ".join(f"{count:,} {layer}" for layer, count in counts.items()))

@@ -59,6 +59,8 @@ class Reporter:
             self._line(f"{values['name']}: {values['status']}{_because(values['reason'])}")
         elif name == "error":
             self._line(f"{values['task']}: {values['error']}", always=True)
+        elif name == "warning":
+            self._line(f"warning: {values['scene']}: {values['warning']}", always=True)
         elif name == "runtime":
             self._line(f"network on {values['device']} in {values['precision']}")
         elif self._settings.verbose:

@@ -130,6 +130,8 @@ class SceneRun:
             self._digests |= value
         elif isinstance(task, PublishTask):
             self._published = value
+            for text in value.warnings:
+                self._observe("warning", {"scene": self.plan.name, "warning": text})
             self._digests |= value.sha256
 
     def _remark(self, task: SegmentTask, record: StripRecord) -> None:
@@ -202,6 +204,8 @@ class SceneRun:
         warnings = plan.warnings
         if self._unreadable:
             warnings += (f"{self._unreadable:,} pixels lie in blocks that cannot be decoded: taken as nodata",)
+        if self._published:
+            warnings += self._published.warnings
         self.over = True
         self.ready.clear()
         self.result = SceneResult(

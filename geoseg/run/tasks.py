@@ -241,6 +241,8 @@ class Published:
     """File name → digest."""
     tables: TableDigests | None
     """Of a GeoPackage."""
+    warnings: tuple[str, ...] = ()
+    """What was left out in unusual measure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,11 +268,12 @@ class PublishTask:
         from geoseg.vector.vectorize import assemble
 
         outputs, layers = self.plan.outputs, layers_of(self.job.legend)
-        features = assemble(self.job, list(self.parts))
+        warnings: list[str] = []
+        features = assemble(self.job, list(self.parts), warnings.append)
         chunks = [(layer, features.get(layer.name, ())) for layer in layers]
         if outputs.project is None:
             counts = write_layers(outputs.layers, chunks, self.plan.crs_wkt)
-            return Published(counts, _digests(outputs.layers), None)
+            return Published(counts, _digests(outputs.layers), None, tuple(warnings))
         from geoseg.vector.geopackage import write_geopackage
         from geoseg.vector.project import write_project
 
@@ -278,7 +281,7 @@ class PublishTask:
         counts = write_geopackage(geopackage, chunks, meta=meta)
         write_project(outputs.project, layers, meta=meta, geopackage=geopackage.name)
         tables = digest_tables(geopackage, (layer.name for layer in layers))
-        return Published(counts, _digests((*outputs.layers, outputs.project)), tables)
+        return Published(counts, _digests((*outputs.layers, outputs.project)), tables, tuple(warnings))
 
     def _meta(self) -> GeoPackageMeta:
         plan = self.plan

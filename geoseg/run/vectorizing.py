@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,8 +27,10 @@ from geoseg.vector.vectorize import assemble, vectorize_block_row
 from geoseg.vectorize_config import VectorizeSettings
 
 
-def vectorize(settings: VectorizeSettings) -> dict[str, int]:
+def vectorize(settings: VectorizeSettings, warn: Callable[[str], None] = lambda _: None) -> dict[str, int]:
     """Write the layers of a class raster; returns the features of each.
+
+    `warn` is told what is left out in unusual measure.
 
     Memory holds a block of rows and the features that are still open, whatever the height.
     Raises a subclass of GeosegError where the raster cannot be taken or an output cannot be written.
@@ -44,7 +47,7 @@ def vectorize(settings: VectorizeSettings) -> dict[str, int]:
         job = _job(settings, scene, legend, Path(work))
         parts = _parts(job, settings.workers)
         layers = layers_of(legend)
-        features = assemble(job, parts)
+        features = assemble(job, parts, warn)
         chunks = [(layer, features.get(layer.name, ())) for layer in layers]
         if settings.format != "geopackage":
             names = [layer.name for layer in layers]

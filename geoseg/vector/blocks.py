@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from geoseg.legend import NODATA
 from geoseg.raster.rows import read_rows
 from geoseg.vector.arrays import Bytes, Ints
 from geoseg.vector.job import VectorJob, block_rows
@@ -51,37 +52,64 @@ def block_part(
     tolerance_px: float,
 ) -> tuple[Table, Borders]:
     """Regions and borders of (H, W) rows of a scene that go on above or below where `open_sides` says so."""
-    if run_count(classes) > _DENSE_RUNS:
-        classes = calmed(classes, limits, open_sides)
-    runs = runs_of(classes)
+    dense = run_count(classes) > _DENSE_RUNS
+    runs = runs_of(calmed(classes, limits, open_sides) if dense else classes)
     regions = sieved(runs, regions_of(runs), limits, open_sides)
     arcs = arcs_of(runs, regions.of_run, first_row)
     keep = kept_vertices(arcs, tolerance_px, (first_row, first_row + runs.height))
-    return _table(runs, regions, confidence), Borders(arcs.offsets, arcs.xy, keep, arcs.left, arcs.right)
-
-
-def _table(runs: Runs, regions: Regions, confidence: Bytes | None) -> Table:
-    count = len(regions.value)
-    own = runs.value == regions.value[regions.of_run]
-    sums = np.zeros(len(own), np.int64) if confidence is None else _run_sums(runs, confidence)
-    return Table(
-        value=regions.value,
-        pixels=regions.pixels,
-        own=_summed(regions.of_run[own], runs.length[own], count),
-        confidence=_summed(regions.of_run[own], sums[own], count),
-        top=_outer_row(runs, regions.of_run, 0),
-        bottom=_outer_row(runs, regions.of_run, runs.height - 1),
+    return _table(runs, regions, classes if dense else None, confidence), Borders(
+        arcs.offsets, arcs.xy, keep, arcs.left, arcs.right
     )
 
 
-def _run_sums(runs: Runs, confidence: Bytes) -> Ints:
-    """Sum of the confidence over each run."""
-    padded = np.pad(confidence, ((0, 0), (1, 1)))
+def _table(runs: Runs, regions: Regions, raw: Bytes | None, confidence: Bytes | None) -> Table:
+    """What is known of the regions; `raw` is the (H, W) class raster where the runs are those of a calmed one."""
+    count, of_run = len(regions.value), regions.of_run
+    own, seen = _own_pixels(runs, regions, raw)
+    if confidence is None:
+        sums = np.zeros(len(own), np.int64)
+    elif raw is None:
+        sums = np.where(own > 0, _run_sums(runs, confidence), 0)
+    else:
+        sums = _run_sums(runs, np.where(raw == _final(runs, regions), confidence, 0))
+    return Table(
+        value=regions.value,
+        pixels=regions.pixels,
+        own=_summed(of_run, own, count),
+        confidence=_summed(of_run, sums, count),
+        top=_outer_row(runs, of_run, 0),
+        bottom=_outer_row(runs, of_run, runs.height - 1),
+        seen=seen,
+    )
+
+
+def _own_pixels(runs: Runs, regions: Regions, raw: Bytes | None) -> tuple[Ints, Ints]:
+    """Pixels of each run that the class raster gave to the class of its region, and (256,) pixels of each class."""
+    if raw is None:
+        own = np.where(runs.value == regions.value[regions.of_run], runs.length, 0)
+        seen = _summed(runs.value, runs.length, 256)
+    else:
+        own = _run_sums(runs, (raw == _final(runs, regions)).view(np.uint8))
+        seen = np.bincount(raw.ravel(), minlength=256)
+    seen[NODATA] = 0
+    return own, seen
+
+
+def _final(runs: Runs, regions: Regions) -> Bytes:
+    """(H, W) class of the region of each pixel."""
+    values = np.repeat(regions.value[regions.of_run], runs.length)
+    final: Bytes = values.reshape(runs.height, runs.width)[:, 1:-1]
+    return final
+
+
+def _run_sums(runs: Runs, values: Bytes) -> Ints:
+    """Sum of (H, W) values over each run."""
+    padded = np.pad(values, ((0, 0), (1, 1)))
     sums: Ints = np.add.reduceat(padded.ravel(), runs.start[:-1], dtype=np.int64)
     return sums
 
 
-def _summed(region: Ints, values: Ints, count: int) -> Ints:
+def _summed(region: Ints | Bytes, values: Ints, count: int) -> Ints:
     # A block's sums are far below 2**53, so float64 holds them exactly.
     return np.bincount(region, weights=values, minlength=count).astype(np.int64)
 

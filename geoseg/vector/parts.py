@@ -29,6 +29,8 @@ class Table:
     """(2, N) runs of the first row: first column, with the padding as column 0, and region."""
     bottom: Ints
     """(2, N) runs of the last row."""
+    seen: Ints
+    """(256,) pixels of each class before any speck was sieved; 0 for nodata."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -46,6 +46,8 @@ class Regions:
     """Sum of the confidence, 0–100, over its own pixels."""
     last_block: Ints
     """Last block that has a part of it."""
+    seen: Ints
+    """(256,) pixels of each class before any speck was sieved; 0 for nodata."""
     seams: list[Seam]
     """All seams, from the scene's upper to its lower side."""
 
@@ -69,6 +71,7 @@ def joined(parts: Sequence[Path], block_height: int, shape: tuple[int, int]) -> 
         own=_summed([table.own for table in tables], group, count),
         confidence=_summed([table.confidence for table in tables], group, count),
         last_block=last_block,
+        seen=np.sum([table.seen for table in tables], axis=0),
         seams=[Seam(s.row, s.x, group[s.upper], group[s.lower]) for s in seams],
     )
 

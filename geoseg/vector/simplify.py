@@ -20,6 +20,12 @@ _FINEST_PX = 0.4
 _CELL_PX = 4
 """Side of the cells in which vertices are looked up."""
 
+_LONGEST = 1 << 14
+"""Vertices from one that stays to the next, at most."""
+
+_AT_ONCE = 1 << 13
+"""Chords whose surroundings are looked at together."""
+
 _SLACK_PX = 1e-6
 """More than rounding moves the middle of a chord."""
 
@@ -39,7 +45,8 @@ def kept_vertices(arcs: Arcs, tolerance_px: float, frame: tuple[int, int]) -> Bo
         chords = _chords(arcs, keep)
         bad = _coinciding(arcs, keep, chords) | _along(arcs, chords, frame)
         new = np.flatnonzero(~settled[chords[:, 0]] & ~bad)
-        bad[new] = _sweeping(arcs.xy, chords[new], cells, tolerance)
+        for some in np.split(new, range(_AT_ONCE, len(new), _AT_ONCE)):
+            bad[some] = _sweeping(arcs.xy, chords[some], cells, tolerance)
         settled[chords[:, 0]] = ~bad
         chords, tolerance = chords[bad], tolerance / 2 if tolerance / 2 >= _FINEST_PX else 0.0
     return keep
@@ -49,8 +56,11 @@ def thin(xy: NDArray[np.int64] | Floats, keep: Bools, chords: Ints, tolerance: f
     """Douglas–Peucker on many chords at once: marks in `keep` what stays between their ends.
 
     `chords` (N, 2) holds the first and last vertex of each. All chords are split at their farthest vertex in one pass,
-    and again, until every vertex is within `tolerance` of its chord.
+    and again, until every vertex is within `tolerance` of its chord. Long chords are divided first: along a spiral
+    each pass settles a turn, and would go over all the others again.
     """
+    chords = _divided(chords, _LONGEST)
+    keep[chords] = True
     vertex = ranges(chords[:, 0] + 1, chords[:, 1] - chords[:, 0] - 1)
     if tolerance <= 0:
         keep[vertex] = True
@@ -65,6 +75,14 @@ def thin(xy: NDArray[np.int64] | Floats, keep: Bools, chords: Ints, tolerance: f
         left = np.flatnonzero(deep & (vertex != farthest))
         vertex, begin, end, farthest = vertex[left], begin[left], end[left], farthest[left]
         begin, end = np.where(vertex > farthest, farthest, begin), np.where(vertex < farthest, farthest, end)
+
+
+def _divided(chords: Ints, longest: int) -> Ints:
+    """Chords over no more than `longest` vertices each; all but the last part of one over just as many."""
+    begin, end = chords.T
+    count = -(-(end - begin) // longest)
+    start = np.repeat(begin, count) + longest * ranges(np.zeros_like(count), count)
+    return np.stack([start, np.minimum(start + longest, np.repeat(end, count))], axis=1)
 
 
 def _columns(xy: NDArray[np.int64] | Floats) -> tuple[Floats, Floats]:

@@ -21,6 +21,7 @@ from geoseg.vector.buildings import SHAPES
 from geoseg.vector.centerlines import Centerlines, centerlines, node_xy
 from geoseg.vector.footprints import Footprints, Polygons, Shelf
 from geoseg.vector.job import VectorJob, block_rows
+from geoseg.vector.losses import RoadLosses, sieved_away
 from geoseg.vector.road_cut import cut, with_grid_vertices
 from geoseg.vector.road_network import RoadNetwork, road_network
 from geoseg.vector.schema import BUILDING_FIELDS, Layer, Look, layers_of
@@ -33,13 +34,16 @@ Chunks = Iterator[geopandas.GeoDataFrame]
 """Features of a layer in map coordinates, some at a time."""
 
 
-def assemble(job: VectorJob, parts: Sequence[Path]) -> Mapping[str, Chunks]:
+def assemble(
+    job: VectorJob, parts: Sequence[Path], warn: Callable[[str], None] = lambda _: None
+) -> Mapping[str, Chunks]:
     """The features of every layer of the legend, from the parts of all blocks in order.
 
     Each layer comes as frames with exactly its fields; a layer may have none. `id` numbers its features by their first
     pixel in row-major order, and of those in pieces the first piece; the number of features is added for each piece
     more. A feature is given out once all of it was seen, so ids do not ascend through the chunks. Each layer is streamed by itself, and holds no more than the features that are still
     open. Squared buildings are kept in the job's folder until the layers were read.
+    `warn` is told what is left out in unusual measure: of classes at once, of roads when their lines were read.
     Raises OutputError where a part is missing or broken.
     """
     regions = joined(parts, job.block_height, job.shape)
@@ -47,10 +51,12 @@ def assemble(job: VectorJob, parts: Sequence[Path]) -> Mapping[str, Chunks]:
     selection = Selection(features, idle_of(parts, regions, features), job.limits)
     shelf = squared_scene(job, parts, regions, selection) if job.settings.buildings.enabled else None
     network_of = cache(partial(road_network, job, parts))
+    for loss in sieved_away(job, regions, features):
+        warn(loss)
     return {
         layer.name: _chunks(job, parts, regions, _of_layer(selection, regions, layer), layer, shelf)
         if layer.geometry == "Polygon"
-        else _network_chunks(job, network_of, layer)
+        else _network_chunks(job, network_of, layer, RoadLosses(job, layer, regions, features, warn))
         for layer in layers_of(job.legend)
     }
 
@@ -124,17 +130,22 @@ def _polygons(job: VectorJob, regions: Regions, region: Ints, polygons: Polygons
     return geopandas.GeoDataFrame(columns, geometry=on_map, crs=job.crs or None)
 
 
-def _network_chunks(job: VectorJob, network_of: Callable[[tuple[int, ...]], RoadNetwork], layer: Layer) -> Chunks:
+def _network_chunks(
+    job: VectorJob, network_of: Callable[[tuple[int, ...]], RoadNetwork], layer: Layer, losses: RoadLosses
+) -> Chunks:
     """The lines or the nodes of a network, which is made once for both."""
     network = network_of(tuple(c.id for c in layer.classes))
-    yield from _line_chunks(job, network) if layer.look == "centerline" else _node_chunks(job, network)
+    yield from _line_chunks(job, network, losses) if layer.look == "centerline" else _node_chunks(job, network)
 
 
-def _line_chunks(job: VectorJob, network: RoadNetwork) -> Chunks:
+def _line_chunks(job: VectorJob, network: RoadNetwork, losses: RoadLosses) -> Chunks:
     count = 0
     for lines in centerlines(job, network):
-        yield _lines(job, network, lines, count)
-        count += len(lines.value)
+        frame = _lines(job, network, lines, count)
+        losses.add(frame["width_m"].to_numpy(), frame["length_m"].to_numpy())
+        count += len(frame)
+        yield frame
+    losses.tell()
 
 
 def _lines(job: VectorJob, network: RoadNetwork, lines: Centerlines, count: int) -> geopandas.GeoDataFrame:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -22,7 +23,7 @@ from geoseg.cli import main
 from geoseg.config import RunSettings
 from geoseg.files import sha256_file
 from geoseg.run.mapping import map_scenes
-from tests.conftest import write_raster
+from tests.conftest import TOWN_COLORS, write_raster
 
 LAYERS = ["buildings", "roads", "road_centerlines", "road_nodes", "green"]
 TILING = {"tile_size": 256, "overlap": 64}
@@ -322,6 +323,25 @@ def test_everything_nodata_gives_empty_typed_layers(color_model, tmp_path):
         frame = pyogrio.read_info(tmp_path / "out" / "empty.gpkg", layer=layer)
         assert frame["features"] == 0
         assert frame["geometry_type"] == {"road_centerlines": "LineString", "road_nodes": "Point"}.get(layer, "Polygon")
+
+
+@pytest.mark.parametrize("strip_rows", [1, 100])
+def test_noise_is_left_out_with_a_warning(color_model, tmp_path, capsys, strip_rows):
+    """Roads of four by four metres and no other: no feature, and nobody should think that nothing was seen."""
+    ground, road = ((color.numpy() + 1) * 127.5 for color in TOWN_COLORS[[0, 2]])
+    row, column = np.indices((600, 200)) // 8
+    pixels = np.where((row % 2 & column % 2)[..., None], road, ground)
+    path = write_raster(tmp_path / "x.tif", pixels.astype(np.uint8).transpose(2, 0, 1))
+    run = map_town(path, tmp_path / "out", color_model, strip_rows=strip_rows)
+    (result,) = run.results
+    assert result.layers["roads"] == 0
+    (warning,) = result.warnings
+    assert re.fullmatch(
+        r"roads: 100 % of class 'road' \([\d,]+ m²\) is specks under 20 m², which are left out", warning
+    )
+    assert f"warning: x: {warning}" in " ".join(capsys.readouterr().err.split())
+    (scene,) = json.loads((tmp_path / "out" / "run.json").read_text())["scenes"]
+    assert scene["warnings"] == [warning]
 
 
 def test_dry_run_needs_neither_torch_nor_dask(town_scene, color_model, tmp_path):
