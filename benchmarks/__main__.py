@@ -14,7 +14,7 @@ from pathlib import Path
 import rasterio
 import torch
 
-from benchmarks.material import CONTRACT, WORK, painted, resnet18, stub, texture, town
+from benchmarks.material import CONTRACT, PAINT, WORK, painted, resnet18, stub, texture, town
 from benchmarks.measure import Usage, run
 from benchmarks.seams import seams
 from geoseg.nn.device import choose_precision
@@ -103,8 +103,11 @@ def costs(size: int = 8192) -> None:
     has ten times the lines of a town. The painted town gives the map that a good network makes of it.
     """
     empty, _ = mapped("startup", texture(64, 64), stub(), "--workers", "0")
-    for name, scene in (("photograph", town(size)), ("painted", painted(size))):
-        usage, stages = mapped(f"stub_{name}", scene, stub(), "--workers", "0")
+    for name, scene, model in (
+        ("photograph", town(size), stub()),
+        ("painted", painted(size), stub("stub_painted", PAINT)),
+    ):
+        usage, stages = mapped(f"stub_{name}", scene, model, "--workers", "0")
         print(
             f"stub {name} {size}²: {usage.cpu_s - empty.cpu_s:.1f} CPU-s to the GeoPackage without start-up "
             f"({empty.cpu_s:.1f}); wall to class raster {stages['raster']:.1f} s, to GeoPackage {stages['over']:.1f} s; "

@@ -33,6 +33,8 @@ CONTRACT = Contract.model_validate(
 )
 COLORS = torch.tensor([[0.25, 0.2, 0.1], [0.1, -0.25, -0.35], [-0.15, -0.15, -0.1], [-0.35, -0.15, -0.5]])
 """Ground, roof, road and green in scaled units, for the network that costs nothing."""
+PAINT = 0.6 * torch.tensor([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
+"""Colours for the same of which no mixture of two is nearest to a third: a border stays a border when it is blurred."""
 
 _PROFILE = {
     "driver": "GTiff",
@@ -54,9 +56,9 @@ def resnet18() -> Path:
     return _model("resnet18", lambda: build("Unet", {"encoder_name": "resnet18", "classes": 4}))
 
 
-def stub() -> Path:
-    """A model directory whose network costs almost nothing."""
-    return _model("stub", lambda: build("ColorBaseline", {"in_channels": 3, "classes": 4}).classify_by(COLORS))
+def stub(name: str = "stub", colors: torch.Tensor = COLORS) -> Path:
+    """A model directory whose network costs almost nothing; every set of colours needs a name of its own."""
+    return _model(name, lambda: build("ColorBaseline", {"in_channels": 3, "classes": 4}).classify_by(colors))
 
 
 def _model(name: str, make) -> Path:
@@ -77,12 +79,12 @@ def town(size: int) -> Path:
 
 
 def painted(size: int) -> Path:
-    """The map of that town in the colours that the stub looks for: its classes come out as a good network's would."""
+    """The map of that town in the colours of `PAINT`: a stub that looks for them errs no more than a good network."""
     path = WORK / "scenes" / f"painted_{size}.tif"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         plan = plan_town(TownSettings(size_px=(size, size), pixel_size_m=0.5, seed=3))
-        paint = np.rint((COLORS.numpy() * 0.5 + 0.5) * 255).astype(np.int16)
+        paint = np.rint((PAINT.numpy() * 0.5 + 0.5) * 255).astype(np.int16)
         rng = np.random.default_rng(0)
         with rasterio.open(path, "w", height=size, width=size, **_PROFILE) as dst:
             for row in range(0, size, 1024):

@@ -77,4 +77,5 @@ def _shared(upright: _Edges, slanted: _Edges, which: Ints) -> Floats:
     crossing = (near < 0) & (far > 0)
     width = np.where(crossing, far * far / np.where(crossing, 2 * (far - near), 1.0), np.maximum(near + far, 0.0) / 2)
     area = -upright.sign[one] * slanted.sign[other] * (high - low) * width
-    return np.bincount(owner, weights=area, minlength=len(which))
+    total: Floats = np.bincount(owner, weights=area, minlength=len(which)).astype(np.float64)
+    return total

@@ -42,7 +42,8 @@ def test_areas_are_those_of_the_overlay(degrees):
 def test_a_polygon_shares_all_of_itself_and_nothing_of_one_elsewhere():
     pixels = blobs(5)
     assert shared_area(pixels, pixels) == pytest.approx(shapely.area(pixels), rel=1e-12)
-    assert shared_area(pixels, shapely.transform(pixels, lambda xy: xy + [500, 0])) == pytest.approx(0, abs=1e-9)
+    elsewhere = shapely.transform(pixels, lambda xy: xy + np.array([500, 0]))
+    assert shared_area(pixels, elsewhere) == pytest.approx(0, abs=1e-9)
     assert shared_area(pixels[:0], pixels[:0]).shape == (0,)
 
 
