@@ -73,10 +73,10 @@ def rings_by_block(
     held: list[Halves] = []
     above: _Arcs | None = None
     for step, seam in enumerate(regions.seams):
-        below = _block_arcs(load_borders(parts[step]), regions.of_block[step], seam, raw) if step < len(parts) else None
+        below = block_arcs(load_borders(parts[step]), regions.of_block[step], seam, raw) if step < len(parts) else None
         between = _seam_arcs(seam)
         new = [arcs for arcs in (between, below) if arcs is not None]
-        held = [_halves(arcs, selection.wanted) for arcs in new] + held
+        held = [halves_of(arcs, selection.wanted) for arcs in new] + held
         _fix_nodes(held, seam, [arcs for arcs in (above, *new) if arcs is not None])
         halves = Halves.joined(held)
         closing = regions.last_block[halves.owner] < step
@@ -85,7 +85,7 @@ def rings_by_block(
         held, above = [halves.picked(np.flatnonzero(~closing))], below
 
 
-def _block_arcs(borders: Borders, of_block: Ints, seam: Seam, raw: bool) -> _Arcs:
+def block_arcs(borders: Borders, of_block: Ints, seam: Seam, raw: bool) -> _Arcs:
     """Arcs of a block, raw or simplified; directions and areas are those of the raw ones."""
     xy, first, last = borders.xy, borders.offsets[:-1], borders.offsets[1:] - 1
     cross = np.zeros(len(xy) + 1, np.int64)
@@ -135,7 +135,7 @@ def _way(step: Ints) -> Ints:
     return np.where(dy == 0, np.where(dx > 0, 0, 2), np.where(dy > 0, 1, 3))
 
 
-def _halves(arcs: _Arcs, wanted: Bools) -> Halves:
+def halves_of(arcs: _Arcs, wanted: Bools) -> Halves:
     """The wanted sides of the arcs, each with its region on the left."""
     ahead, back = np.flatnonzero(wanted[arcs.left]), np.flatnonzero(wanted[arcs.right])
     lengths = np.diff(arcs.offsets)

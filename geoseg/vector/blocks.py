@@ -1,19 +1,22 @@
-"""One block: its rows of the class raster become a part file with its regions, borders and skeleton lines."""
+"""One block: its rows of the class raster become a part file with its regions, borders, skeleton lines and squares."""
 
 from pathlib import Path
 
 import numpy as np
 
 from geoseg.legend import NODATA
+from geoseg.memory import give_back_memory
 from geoseg.raster.rows import read_rows
+from geoseg.vector.alone import squared_alone
 from geoseg.vector.arrays import Bytes, Ints
 from geoseg.vector.job import VectorJob, block_rows
-from geoseg.vector.parts import NO_PIECES, Borders, Table, concatenated, save
+from geoseg.vector.parts import NO_PIECES, NO_SQUARES, Borders, Table, concatenated, save
 from geoseg.vector.polygonize import arcs_of
 from geoseg.vector.roads import pieces_of, sampled, view_of
 from geoseg.vector.runs import Runs, regions_of, run_count, runs_of
 from geoseg.vector.sieve import Limits, Regions, calmed, sieved
 from geoseg.vector.simplify import kept_vertices
+from geoseg.vector.squaring import squaring_settings
 
 _DENSE_RUNS = 1 << 20
 """Runs of a block above which its specks are sieved in slices first: each run takes about 300 bytes."""
@@ -24,6 +27,12 @@ def vectorize_block_row(job: VectorJob, index: int) -> Path:
 
     Depends on nothing but the job and the rows read: any process may do it, in any order, and again.
     """
+    _vectorize(job, index)
+    give_back_memory()
+    return job.part(index)
+
+
+def _vectorize(job: VectorJob, index: int) -> None:
     first, stop = job.rows_of(index)
     roads = [c.id for c in job.legend if c.rule == "road"] if job.settings.centerlines.enabled else []
     view = view_of(job, index)
@@ -39,8 +48,10 @@ def vectorize_block_row(job: VectorJob, index: int) -> Path:
     classes = around[first - read_first : stop - read_first]
     open_sides = (index > 0, index < block_rows(job) - 1)
     table, borders = block_part(classes, confidence, first, open_sides, job.limits, job.tolerance_px)
-    save(job.part(index), table, borders, pieces)
-    return job.part(index)
+    squares = (
+        squared_alone(job, squaring_settings(job), table, borders) if job.settings.buildings.enabled else NO_SQUARES
+    )
+    save(job.part(index), table, borders, pieces, squares)
 
 
 def block_part(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from geoseg.errors import OutputError
 from geoseg.files import atomic
-from geoseg.vector.arrays import Bools, Bytes, Ints, offsets_of
+from geoseg.vector.arrays import Bools, Bytes, Floats, Ints, offsets_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,6 +67,37 @@ class Pieces:
     """(P, 2) how each begins and ends, as in `network`."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Squares:
+    """Buildings that were squared with the block."""
+
+    region: Ints
+    """(B,) region of this block, ascending."""
+    shape: Ints
+    """(B,) which of `buildings.SHAPES` each is."""
+    direction: Floats
+    """(B,) main direction on the ground in radians, from the columns towards the rows."""
+    there: Bools
+    """(B,) False where no model was good enough."""
+    xy: Floats
+    """(V, 2) vertices of those that are there, in pixels of the scene, column and row."""
+    rings: Ints
+    """(R + 1,) first vertex of each ring."""
+    shells: Ints
+    """(P + 1,) first ring of each that is there."""
+
+
+NO_SQUARES = Squares(
+    region=np.zeros(0, np.int64),
+    shape=np.zeros(0, np.int64),
+    direction=np.zeros(0),
+    there=np.zeros(0, bool),
+    xy=np.zeros((0, 2)),
+    rings=np.zeros(1, np.int64),
+    shells=np.zeros(1, np.int64),
+)
+"""Where no building is squared."""
+
 NO_PIECES = Pieces(
     value=np.zeros(0, np.uint8),
     offsets=np.zeros(1, np.int64),
@@ -87,7 +118,7 @@ def concatenated(many: Sequence[Pieces]) -> Pieces:
     return Pieces(**both, offsets=offsets_of(np.concatenate([np.diff(p.offsets) for p in many])))
 
 
-_Block = Table | Borders | Pieces
+_Block = Table | Borders | Pieces | Squares
 
 
 def save(path: Path, *blocks: _Block) -> None:
@@ -116,6 +147,11 @@ def load_sides(path: Path) -> tuple[Ints, Ints]:
 def load_pieces(path: Path) -> Pieces:
     """The skeleton lines of a part; raises OutputError if the file is no part."""
     return Pieces(**_members(path, Pieces))
+
+
+def load_squares(path: Path) -> Squares:
+    """The buildings of a part that are squared; raises OutputError if the file is no part."""
+    return Squares(**_members(path, Squares))
 
 
 def _narrow(array: NDArray[Any]) -> NDArray[Any]:

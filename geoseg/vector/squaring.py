@@ -1,7 +1,7 @@
 """Squared buildings of a whole scene: no two overlap, and what they grew over is cut out of the other layers.
 
-A building is squared from its raw border alone, whole whatever seams it lies on, so nothing depends on blocks. Squared
-walls move by a pixel or so and may come to lie over a neighbour; then the smaller of two buildings gives way.
+A building is squared from its raw border alone, whole whatever seams it lies on, so nothing depends on blocks; most
+are squared with their block (`alone`), the rest here. Squared walls move by a pixel or so and may come to lie over a neighbour; then the smaller of two buildings gives way.
 """
 
 import math
@@ -14,9 +14,10 @@ import numpy as np
 import shapely
 
 from geoseg.legend import NODATA
+from geoseg.vector.alone import Alone
 from geoseg.vector.arrays import Bools, Floats, Ints
 from geoseg.vector.assemble import Selection, rings_by_block
-from geoseg.vector.buildings import SHAPES, SquaringSettings, squared
+from geoseg.vector.buildings import SHAPES, SquaringSettings
 from geoseg.vector.footprints import Footprints, Polygons, Shelf
 from geoseg.vector.holes import put_back, set_aside
 from geoseg.vector.job import VectorJob
@@ -60,7 +61,7 @@ def squared_scene(job: VectorJob, parts: Sequence[Path], regions: Regions, featu
     streams = (rings_by_block(parts, together, selection, raw=raw) for raw in (False, True))
     first = Shelf(job.work, "squared")
     for simple, raw in zip(*streams, strict=True):
-        first.add(_squared(job, regions, simple, raw, (kept, group)))
+        first.add(_squared(job, Alone(parts, regions), simple, raw, (kept, group)))
     return _apart(first)
 
 
@@ -99,14 +100,14 @@ def _ending_together(regions: Regions, group: Ints) -> Regions:
     return replace(regions, last_block=last[group])
 
 
-def _squared(job: VectorJob, regions: Regions, simple: Rings, raw: Rings, touching: tuple[Bools, Ints]) -> Footprints:
+def _squared(job: VectorJob, alone: Alone, simple: Rings, raw: Rings, touching: tuple[Bools, Ints]) -> Footprints:
     """The buildings of a stream's step; whole groups of those that share walls."""
     how, (kept, group) = squaring_settings(job), touching
     region = simple.owner[simple.shell]
     outlines = simple.polygons(simple.xy.astype(np.float64))
     pixels = raw.polygons(raw.xy.astype(np.float64))
-    _, of_unit = np.unique(group[region], return_inverse=True)
-    found = squared(_united(pixels, of_unit), how)
+    _, first, of_unit = np.unique(group[region], return_index=True, return_inverse=True)
+    found = alone.squared(_united(pixels, of_unit), region[first], how)
     polygons = found.polygons[of_unit]
     for k in np.flatnonzero(np.bincount(of_unit) > 1):
         members = np.flatnonzero(of_unit == k)
@@ -119,7 +120,7 @@ def _squared(job: VectorJob, regions: Regions, simple: Rings, raw: Rings, touchi
     good = together[of_unit]
     return Footprints(
         region=region,
-        pixels=regions.pixels[region],
+        pixels=alone.regions.pixels[region],
         outlines=outlines,
         polygons=np.where(good, polygons, outlines),
         shape=np.where(good, found.shape[of_unit], 0),
