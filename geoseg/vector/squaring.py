@@ -1,7 +1,8 @@
 """Squared buildings of a whole scene: no two overlap, and what they grew over is cut out of the other layers.
 
 A building is squared from its raw border alone, whole whatever seams it lies on, so nothing depends on blocks; most
-are squared with their block (`alone`), the rest here. Squared walls move by a pixel or so and may come to lie over a neighbour; then the smaller of two buildings gives way.
+are squared with their block (`alone`), the rest here. Squared walls move by a pixel or so and may come to lie over a
+neighbour; then the smaller of two buildings gives way.
 """
 
 import math
