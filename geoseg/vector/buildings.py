@@ -160,8 +160,9 @@ def _models(
     number, directions = kind
     made: list[Any] = [None] * len(direction)
     parts: list[list[Any]] = [[] for _ in made]
+    thetas = direction.tolist()
     for ring, building in enumerate(rings.building.tolist()):
-        parts[building].append(fitted(walls[ring], direction[building], directions, how.shortest_px))
+        parts[building].append(fitted(walls[ring], thetas[building], directions, how.shortest_px))
     for building, outlines in enumerate(parts):
         if outlines[0]:
             made[building] = shapely.Polygon(outlines[0], [hole for hole in outlines[1:] if hole])

@@ -103,7 +103,9 @@ def walls_of(samples: Floats, corners: Ints, trim: float, gaps: Ints) -> list[Wa
         mine = samples[np.arange(first + cut, stop - cut + 1) % count]
         x, y = mine.T
         dx, dy = samples[stop % count] - samples[first]
-        walls.append(Wall(float(dx), float(dy), len(mine), x.sum(), y.sum(), x @ x, x @ y, y @ y))
+        # Python's own numbers: sums of a few of them are three times as fast as NumPy's.
+        sums = (float(total) for total in (x.sum(), y.sum(), x @ x, x @ y, y @ y))
+        walls.append(Wall(float(dx), float(dy), len(mine), *sums))
     return walls
 
 
@@ -181,7 +183,7 @@ def _merged(lines: list[Line], theta: float, directions: Directions, shortest: f
     """Lines with neighbours in the same direction made one, or joined by a step where they lie too far apart."""
     done: list[Line] = []
     for line in lines:
-        done = _appended(done, line, theta, directions, shortest)
+        _append(done, line, theta, directions, shortest)
     while len(done) > 3 and _same(done[-1], done[0]) and abs(done[-1].c - done[0].c) < shortest:
         done[0] = _line(done.pop().wall.joined(done[0].wall), theta, directions)
     if len(done) > 3 and _same(done[-1], done[0]):
@@ -189,12 +191,14 @@ def _merged(lines: list[Line], theta: float, directions: Directions, shortest: f
     return done
 
 
-def _appended(done: list[Line], line: Line, theta: float, directions: Directions, shortest: float) -> list[Line]:
+def _append(done: list[Line], line: Line, theta: float, directions: Directions, shortest: float) -> None:
+    """Add a line in place, as one with the last where the two are parallel and near."""
     if not done or not _same(done[-1], line):
-        return [*done, line]
-    if abs(done[-1].c - line.c) < shortest or directions == "free":
-        return [*done[:-1], _line(done[-1].wall.joined(line.wall), theta, directions)]
-    return [*done, _step(done[-1], line), line]
+        done.append(line)
+    elif abs(done[-1].c - line.c) < shortest or directions == "free":
+        done[-1] = _line(done[-1].wall.joined(line.wall), theta, directions)
+    else:
+        done += [_step(done[-1], line), line]
 
 
 def _same(a: Line, b: Line) -> bool:
