@@ -78,11 +78,19 @@ def rings_by_block(
         new = [arcs for arcs in (between, below) if arcs is not None]
         held = [halves_of(arcs, selection.wanted) for arcs in new] + held
         _fix_nodes(held, seam, [arcs for arcs in (above, *new) if arcs is not None])
-        halves = Halves.joined(held)
-        closing = regions.last_block[halves.owner] < step
-        if closing.any():
-            yield rings_of(halves.picked(np.flatnonzero(closing)), selection.idle, min_hole)
-        held, above = [halves.picked(np.flatnonzero(~closing))], below
+        closed, held = _closed(held, regions.last_block < step, selection.idle, min_hole)
+        above = below
+        if closed is not None:
+            yield closed
+
+
+def _closed(held: list[Halves], over: Bools, idle: Idle, min_hole: Ints) -> tuple[Rings | None, list[Halves]]:
+    """Rings of the regions that are `over`, None where there is none, and the halves of the others."""
+    halves = Halves.joined(held)
+    closing = over[halves.owner]
+    if not closing.any():
+        return None, [halves]
+    return rings_of(halves.picked(np.flatnonzero(closing)), idle, min_hole), [halves.picked(np.flatnonzero(~closing))]
 
 
 def block_arcs(borders: Borders, of_block: Ints, seam: Seam, raw: bool) -> _Arcs:

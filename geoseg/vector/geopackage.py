@@ -12,6 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import geopandas
@@ -170,6 +171,7 @@ def _write_layer(path: Path, layer: Layer, chunks: Iterable[geopandas.GeoDataFra
         if stream.error is not None:  # Arrow has turned it into text
             raise _SourceError(stream.error) from None
         raise
+    give_back_memory()
     return stream.rows
 
 
@@ -192,7 +194,7 @@ class _Stream:
         self.schema = pa.schema([*((f.name, _ARROW[f.type]) for f in layer.fields), geometry])
         self.rows = 0
         self.error: BaseException | None = None
-        self._tables = (_table(chunk, layer, self.schema) for chunk in chunks)
+        self._tables = map(partial(_table, layer=layer, schema=self.schema), chunks)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         try:

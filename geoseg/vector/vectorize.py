@@ -14,6 +14,7 @@ import geopandas
 import numpy as np
 import shapely
 
+from geoseg.memory import give_back_memory
 from geoseg.vector.arrays import Floats, Ints
 from geoseg.vector.assemble import Selection, delivered, idle_of, rings_by_block
 from geoseg.vector.blocks import vectorize_block_row
@@ -22,6 +23,7 @@ from geoseg.vector.centerlines import Centerlines, centerlines, node_xy
 from geoseg.vector.footprints import Footprints, Polygons, Shelf
 from geoseg.vector.job import VectorJob, block_rows
 from geoseg.vector.losses import RoadLosses, sieved_away
+from geoseg.vector.rings import Rings
 from geoseg.vector.road_cut import cut, with_grid_vertices
 from geoseg.vector.road_network import RoadNetwork, road_network
 from geoseg.vector.schema import BUILDING_FIELDS, Layer, Look, layers_of
@@ -90,20 +92,32 @@ def _polygon_chunks(
     job: VectorJob, parts: Sequence[Path], regions: Regions, selection: Selection, look: Look, buildings: Shelf | None
 ) -> Chunks:
     number = np.cumsum(selection.wanted, dtype=np.int64)
-    for rings in rings_by_block(parts, regions, selection):
-        region, polygons = rings.owner[rings.shell], rings.polygons(rings.xy.astype(np.float64))
-        if buildings is not None:
-            polygons, whole = without(polygons, buildings, job.limits.min_area[regions.value[region]])
-            region = region[whole]
-        if job.cut_px:
-            polygons = with_grid_vertices(polygons, job.cut_px)
-        if look == "road" and job.cut_px:
-            polygons, whole = cut(polygons, job.cut_px)
-            region = region[whole]
-        frame = _polygons(job, regions, region, polygons, number[region] + int(number[-1]) * _places(region))
+
+    def frame(rings: Rings) -> geopandas.GeoDataFrame:
+        region, polygons = _pieces(job, regions, rings, look, buildings)
+        made = _polygons(job, regions, region, polygons, number[region] + int(number[-1]) * _places(region))
         if look == "road":
-            frame.insert(frame.columns.get_loc("scene"), "part_of", number[region])
-        yield frame
+            made.insert(made.columns.get_loc("scene"), "part_of", number[region])
+        return made
+
+    # No loop: its variables would outlive the chunk while the next is made, and a road network may be most of a scene.
+    return map(frame, rings_by_block(parts, regions, selection))
+
+
+def _pieces(
+    job: VectorJob, regions: Regions, rings: Rings, look: Look, buildings: Shelf | None
+) -> tuple[Ints, Polygons]:
+    """Polygons in pixels without buildings, roads cut on the grid, and the region of each."""
+    region, polygons = rings.owner[rings.shell], rings.polygons(rings.xy.astype(np.float64))
+    if buildings is not None:
+        polygons, whole = without(polygons, buildings, job.limits.min_area[regions.value[region]])
+        region = region[whole]
+    if job.cut_px:
+        polygons = with_grid_vertices(polygons, job.cut_px)
+    if look == "road" and job.cut_px:
+        polygons, whole = cut(polygons, job.cut_px)
+        region = region[whole]
+    return region, polygons
 
 
 def _places(region: Ints) -> Ints:
@@ -135,6 +149,7 @@ def _network_chunks(
 ) -> Chunks:
     """The lines or the nodes of a network, which is made once for both."""
     network = network_of(tuple(c.id for c in layer.classes))
+    give_back_memory()
     yield from _line_chunks(job, network, losses) if layer.look == "centerline" else _node_chunks(job, network)
 
 
