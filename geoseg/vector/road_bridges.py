@@ -4,13 +4,13 @@ A dead end is joined to a dead end that looks back at it, else to the road ahead
 network as a whole, so blocks leave no trace.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import cKDTree
 
-from geoseg.vector.arrays import Bools, Floats, Ints, owners_of
+from geoseg.vector.arrays import Bools, Bytes, Floats, Ints, owners_of
 from geoseg.vector.road_graph import Edges, Nodes, PieceTable, edges_of, split, walked
 
 _FACING = np.cos(np.radians(35.0))
@@ -24,6 +24,9 @@ _SIDEWAYS = 2.0
 
 _CHUNK = 1 << 18
 """Points of the network looked at together."""
+
+Bare = Callable[[Bytes, Floats, Floats, Floats], Bools]
+"""Says of gaps in roads of some classes, from one place to another and of some half-width, whether nothing in them can hide a road."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +69,10 @@ class Targets:
     """(T,) edge that is met."""
     point: Ints
     """(T,) place in the table of the point that is met."""
+
+    def picked(self, which: Bools) -> "Targets":
+        """Some of them."""
+        return Targets(self.leaf[which], self.edge[which], self.point[which])
 
 
 def leaves_of(table: PieceTable, nodes: Nodes, edges: Edges, factor: int, reach: Reach) -> Leaves:
@@ -166,18 +173,26 @@ def _fitting(
 
 
 def bridged(
-    table: PieceTable, nodes: Nodes, ends: Ints, edges: Edges, factor: int, reach: Reach
+    table: PieceTable, nodes: Nodes, ends: Ints, edges: Edges, factor: int, reach: Reach, bare: Bare
 ) -> tuple[PieceTable, Nodes, Edges, Ints]:
-    """The table with pieces split where bridges meet them, its nodes, the edges with the bridges, and their nodes."""
+    """The table with pieces split where bridges meet them, its nodes, the edges with the bridges, and their nodes.
+
+    Over a gap that is `bare` there is no bridge.
+    """
     leaves = leaves_of(table, nodes, edges, factor, reach)
     pairs = facing_pairs(nodes, leaves, reach)
+    one, other = pairs.T
+    pairs = pairs[~bare(nodes.value[leaves.node[one]], leaves.xy[one], leaves.xy[other], leaves.radius[one])]
     asking = np.ones(len(leaves.node), bool)
     asking[pairs] = False
     targets = roads_ahead(table, nodes, edges, leaves, asking, factor, reach)
+    leaf = targets.leaf
+    value, met = nodes.value[leaves.node[leaf]], _xy(table, targets.point)
+    targets = targets.picked(~bare(value, leaves.xy[leaf], met, leaves.radius[leaf]))
     known = _known_nodes(table, nodes, edges, targets, factor, reach)
-    table, nodes, ends, alive, met = split(table, nodes, ends, edges.alive, targets.point[known < 0])
+    table, nodes, ends, alive, new = split(table, nodes, ends, edges.alive, targets.point[known < 0])
     node = known.copy()
-    node[known < 0] = met
+    node[known < 0] = new
     bridges = np.concatenate([leaves.node[pairs], np.stack([leaves.node[targets.leaf], node], axis=1)])
     return table, nodes, edges_of(table, ends, alive, bridges, nodes), bridges
 

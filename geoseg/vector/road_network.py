@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from geoseg.vector.arrays import Bools, Ints, owners_of
 from geoseg.vector.job import VectorJob
 from geoseg.vector.road_bridges import Reach, bridged
+from geoseg.vector.road_gaps import bare
 from geoseg.vector.road_graph import (
     Edges,
     Nodes,
@@ -77,7 +79,7 @@ def road_network(job: VectorJob, parts: Sequence[Path], values: Sequence[int]) -
             widest_px=_WIDEST_M / pixel_m,
             join_px=_JOIN_M / pixel_m,
         )
-        table, nodes, edges, bridges = bridged(table, nodes, became[ends], edges, factor, reach)
+        table, nodes, edges, bridges = bridged(table, nodes, became[ends], edges, factor, reach, partial(bare, job))
         stay = np.zeros(len(nodes), bool)
         stay[bridges] = True
         edges, _ = contracted(edges, nodes, factor, _JOIN_M / pixel_m, stay)

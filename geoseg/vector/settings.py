@@ -62,7 +62,7 @@ class CenterlineSettings(_Strict):
     bridge_m: float = Field(
         default=12.0,
         ge=0,
-        description="Gaps up to this, from border to border, are bridged where a road goes on straight; 0: none.",
+        description="Gaps up to this, from border to border, are bridged where a road goes on straight and is not seen to end; 0: none.",
     )
     smooth_m: float = Field(
         default=3.0, ge=0, description="Standard deviation of the smoothing along a line; its ends stay."

@@ -13,6 +13,7 @@ from rasters import UTM, make_job, settings, town
 from skimage.morphology import skeletonize
 from test_vectorize import layers, same
 
+from geoseg.legend import DEFAULT_LEGEND, Legend
 from geoseg.vector.network import traced
 from geoseg.vector.settings import CenterlineSettings, VectorSettings
 
@@ -158,10 +159,14 @@ def test_every_line_is_valid_also_in_noise(tmp_path, seed):
     assert (lines.length_m > 0).all()
 
 
-def with_gap(path, width_px, gap, shape=(600, 600)):
-    """A road along a polyline, with the columns of `gap` left out."""
+GREEN = 3
+
+
+def with_gap(path, width_px, gap, shape=(600, 600), hidden=GREEN):
+    """A road along a polyline, `hidden` below crowns in the columns of `gap`."""
     roads = painted([path], width_px, shape)
-    roads[:, slice(*gap)] = 0
+    missing = roads[:, slice(*gap)]
+    missing[missing > 0] = hidden
     return roads
 
 
@@ -192,8 +197,25 @@ def test_a_gap_that_is_too_wide_is_none(tmp_path, metres):
     assert sorted(lines["component"]) == [1, 2]
 
 
+@pytest.mark.parametrize("block", [600, 110])
+def test_over_bare_ground_no_road_goes_on(tmp_path, block):
+    """Two culs-de-sac look at each other, and one at a road."""
+    roads = np.maximum(
+        with_gap([(40, 280), (560, 320)], 20, (290, 316), hidden=0),
+        with_gap([(40, 100), (300, 100)], 16, (270, 290), hidden=0)
+        | painted([[(300, 40), (300, 200)]], 20, (600, 600)),
+    )
+    how = bridging(12.0).model_copy(update={"block_rows": block})
+    assert not lines_of(tmp_path / "bare", roads, how=how)["inferred"].any()
+    cv2.circle(roads, (296, 296), 6, GREEN, -1)  # a crown over a part of the gap is enough
+    assert lines_of(tmp_path / "crown", roads, how=how)["inferred"].sum() == 1
+    without_green = make_job(tmp_path / "legend", roads, how=how, legend=Legend(DEFAULT_LEGEND.classes[:2]))
+    assert layers(without_green)["road_centerlines"]["inferred"].sum() == 2
+
+
 def test_a_road_that_stops_before_another_is_led_to_it(tmp_path):
-    roads = painted([[(300, 40), (300, 560)]], 22, (600, 600)) | with_gap([(40, 300), (300, 300)], 16, (270, 290))
+    roads = painted([[(300, 40), (300, 560)]], 22, (600, 600))
+    roads = np.where(roads, roads, with_gap([(40, 300), (300, 300)], 16, (270, 290)))
     found = layers(make_job(tmp_path, roads, how=bridging(12.0)))
     lines, nodes = found["road_centerlines"], found["road_nodes"]
     assert sorted(lines["inferred"]) == [False, False, False, True]
