@@ -143,14 +143,15 @@ class GridWindows(Dataset[Window]):
 
 
 def at_tolerated_size(scene: LabelledScene, pixel_size: PixelSize) -> LabelledScene:
-    """The scene as it is, or resampled to the model's native pixel size where the model does not tolerate its own."""
-    if pixel_size.min <= scene.pixel_size_m <= pixel_size.max:
+    """The scene as it is, or resampled to the nearest pixel size that the model tolerates."""
+    nearest = min(max(scene.pixel_size_m, pixel_size.min), pixel_size.max)
+    if nearest == scene.pixel_size_m:
         return scene
-    factor = scene.pixel_size_m / pixel_size.native
+    factor = scene.pixel_size_m / nearest
     shape = (max(1, round(scene.label.shape[0] * factor)), max(1, round(scene.label.shape[1] * factor)))
     image, label = resample(scene.image, scene.label, shape)
     return LabelledScene(
-        scene.source, scene.path, scene.group, image, label, pixel_size.native, scene.known, None, scene.validation
+        scene.source, scene.path, scene.group, image, label, nearest, scene.known, None, scene.validation
     )
 
 

@@ -45,7 +45,9 @@ class WeightedLoss(nn.Module):
     def __init__(self, weights: Mapping[str, float], class_weights: Sequence[float] | None = None) -> None:
         """`weights` maps cross_entropy, focal, dice or lovasz to its factor in the sum."""
         super().__init__()
-        self.register_buffer("class_weights", None if class_weights is None else torch.tensor(class_weights))
+        weights_by_class = None if class_weights is None else torch.tensor(class_weights)
+        # Not in checkpoints: they are settings, and a resumed run may have others.
+        self.register_buffer("class_weights", weights_by_class, persistent=False)
         self._terms: list[tuple[float, LossFn]] = [(w, self._named(name)) for name, w in weights.items()]
 
     def forward(self, logits: Tensor, label: Tensor, known: Tensor) -> Tensor:

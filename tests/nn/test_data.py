@@ -12,9 +12,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from rasterio.transform import Affine
 
+from geoseg.contract import PixelSize
 from geoseg.errors import ConfigError, TrainingError
 from geoseg.nn.augment import ColorChanges, turn
-from geoseg.nn.data import GridWindows, RandomWindows, pad_to, read_data, resample
+from geoseg.nn.data import GridWindows, RandomWindows, at_tolerated_size, pad_to, read_data, resample
 from geoseg.nn.data_sources import IGNORE, UNSEEN, read_source
 from geoseg.nn.ground import Grid, ground_mask
 from geoseg.train_config import Augment, load_train_config
@@ -189,6 +190,14 @@ def test_labels_stay_on_their_pixels(windows):
         counted = window.label.numpy() != IGNORE
         # Resampling mixes colours along the edges only.
         assert (nearest == window.label.numpy())[counted].mean() > 0.9
+
+
+@pytest.mark.parametrize(("own", "shown"), [(0.1, 0.25), (0.25, 0.25), (0.7, 0.7), (1.5, 1.2)])
+def test_scenes_are_validated_at_the_nearest_pixel_size_the_model_tolerates(windows, own, shown):
+    scene = replace(windows[0].validation[0], pixel_size_m=own)
+    resampled = at_tolerated_size(scene, PixelSize(native=0.5, min=0.25, max=1.2))
+    assert resampled.pixel_size_m == shown
+    assert resampled.label.shape == tuple(round(n * own / shown) for n in scene.label.shape)
 
 
 def test_the_grid_shows_every_labelled_pixel_once(windows):
