@@ -165,7 +165,7 @@ def halves_of(arcs: _Arcs, wanted: Bools) -> Halves:
         twice_area=both(arcs.twice_area, -arcs.twice_area),
         fixed=degrees[np.searchsorted(points, tail)] > 2,
         offsets=offsets_of(both(lengths, lengths)),
-        xy=arcs.xy[vertex],
+        xy=arcs.xy[vertex].astype(np.int32),
     )
 
 

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from geoseg.vector.arrays import Bools, Ints, chains, offsets_of, ranges, take_sequences
 
+Lattice = NDArray[np.int32]
+"""Vertices of what may be most of a scene: half the memory of `Ints`."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Halves:
@@ -36,7 +39,7 @@ class Halves:
     """(N,) True where the tail is a node: it stays even if an owner's border goes straight on there."""
     offsets: Ints
     """(N + 1,) first vertex of each."""
-    xy: Ints
+    xy: Lattice
     """(V, 2) vertices, column and row."""
 
     def __len__(self) -> int:
@@ -68,7 +71,7 @@ class Rings:
     """(R,) True for the one outer ring of each owner."""
     offsets: Ints
     """(R + 1,) first vertex of each."""
-    xy: Ints
+    xy: Lattice
     """(V, 2) vertices on the pixel lattice; the first and the last of a ring are the same."""
 
     def polygons(self, xy: NDArray[np.float64]) -> NDArray[Any]:
@@ -131,7 +134,7 @@ def _fillable(walked: Halves, offsets: Ints, hole_pixels: Ints, idle: Idle, min_
     return fill
 
 
-def _closed(walked: Halves, offsets: Ints, picked: Ints) -> tuple[Ints, Ints]:
+def _closed(walked: Halves, offsets: Ints, picked: Ints) -> tuple[Lattice, Ints]:
     """Vertices of the picked rings: each half without its last vertex, straight-on vertices dropped, the first repeated."""
     half, half_offsets = take_sequences(offsets, picked)
     lengths = np.diff(walked.offsets)[half] - 1
@@ -145,12 +148,12 @@ def _closed(walked: Halves, offsets: Ints, picked: Ints) -> tuple[Ints, Ints]:
     return np.insert(xy, ring_offsets[1:], xy[ring_offsets[:-1]], axis=0), ring_offsets + np.arange(len(ring_offsets))
 
 
-def _straight(xy: Ints, offsets: Ints) -> Bools:
+def _straight(xy: Lattice, offsets: Ints) -> Bools:
     """Vertices on the straight line between their neighbours on the ring."""
     last = offsets[1:] - 1
     before, after = np.arange(len(xy)) - 1, np.arange(len(xy)) + 1
     before[offsets[:-1]], after[last] = last, offsets[:-1]
-    ax, ay = (xy - xy[before]).T
-    bx, by = (xy[after] - xy).T
+    ax, ay = (xy - xy[before]).T.astype(np.int64)
+    bx, by = (xy[after] - xy).T.astype(np.int64)
     straight: Bools = ax * by == ay * bx
     return straight
