@@ -1,5 +1,6 @@
 """Reading of every form of labels, the split, and the windows; errors are said before anything is trained."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
