@@ -14,7 +14,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geoseg.vector.arrays import Floats, Ints, offsets_of, ranges
+from geoseg.vector.arrays import Bools, Floats, Ints, offsets_of, ranges
 from geoseg.vector.crowns import Crown, uncovered
 from geoseg.vector.overlap import shared_area
 from geoseg.vector.simplify import thin
@@ -31,6 +31,12 @@ _COST = 0.002
 _COST_PX = 10.0
 """Pixels that it has to bring too: about what a bump of noise does."""
 
+_SHED = 10.0
+"""Tolerances on a side below which a building's walls are too short to tell their direction."""
+
+_TURNS = (-math.radians(4), math.radians(4), -math.radians(8), math.radians(8))
+"""By which that of sheds is varied."""
+
 _LEAST_RADIUS = 3.0
 """Tolerances below which blur makes a circle of any shed."""
 
@@ -39,6 +45,9 @@ _CIRCLE_CORNERS = 6
 
 _PRIOR = (0.0, 0.0, 0.02, 0.04, 0.02)
 """Agreement that a shape has to bring more than right angles do, by number."""
+
+_PRIOR_PX = (0.0, 0.0, 4.0, 10.0, 0.0)
+"""Pixels that it has to bring too: noise turns the walls of sheds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +86,14 @@ def squared(buildings: NDArray[Any], how: SquaringSettings) -> Squared:
     walls, hidden = _walls(rings, how)
     shells = np.flatnonzero(np.append(True, np.diff(rings.building) != 0))
     direction = np.array([main_direction(walls[shell]) for shell in shells])
-    candidates = [_models(rings, walls, direction, k, how) for k in _MODELS]
-    candidates.append((4, _circles(buildings, how)))
-    return _best(buildings, candidates, direction, hidden, how)
+    every = np.ones(len(buildings), bool)
+    candidates = [(k, direction, _models(rings, walls, direction, way, every, how)) for k, way in _MODELS]
+    candidates.append((4, direction, _circles(buildings, how)))
+    shed = shapely.area(buildings) < (_SHED * how.tolerance_px) ** 2
+    for turn in _TURNS:
+        turned = (direction + turn) % (math.pi / 2)
+        candidates.append((1, turned, _models(rings, walls, turned, "right", shed, how)))
+    return _best(buildings, candidates, hidden, how)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,19 +168,24 @@ def _corners(offsets: Ints, samples: Floats, tolerance_px: float) -> list[Ints]:
 
 
 def _models(
-    rings: _Rings, walls: list[list[Wall]], direction: Floats, kind: tuple[int, Directions], how: SquaringSettings
-) -> tuple[int, NDArray[Any]]:
-    """One kind of outline for all buildings; None where there is none."""
-    number, directions = kind
+    rings: _Rings,
+    walls: list[list[Wall]],
+    direction: Floats,
+    directions: Directions,
+    wanted: Bools,
+    how: SquaringSettings,
+) -> NDArray[Any]:
+    """One kind of outline for the wanted buildings; None where there is none."""
     made: list[Any] = [None] * len(direction)
     parts: list[list[Any]] = [[] for _ in made]
     thetas = direction.tolist()
     for ring, building in enumerate(rings.building.tolist()):
-        parts[building].append(fitted(walls[ring], thetas[building], directions, how.shortest_px))
+        if wanted[building]:
+            parts[building].append(fitted(walls[ring], thetas[building], directions, how.shortest_px))
     for building, outlines in enumerate(parts):
-        if outlines[0]:
+        if outlines and outlines[0]:
             made[building] = shapely.Polygon(outlines[0], [hole for hole in outlines[1:] if hole])
-    return number, _in_pixels(np.array(made, dtype=object), how.pixel)
+    return _in_pixels(np.array(made, dtype=object), how.pixel)
 
 
 def _in_pixels(polygons: NDArray[Any], pixel: tuple[float, float]) -> NDArray[Any]:
@@ -195,23 +214,25 @@ def _circles(buildings: NDArray[Any], how: SquaringSettings) -> NDArray[Any]:
 
 def _best(
     buildings: NDArray[Any],
-    candidates: list[tuple[int, NDArray[Any]]],
-    direction: Floats,
+    candidates: list[tuple[int, Floats, NDArray[Any]]],
     hidden: NDArray[Any],
     how: SquaringSettings,
 ) -> Squared:
-    """For each building the model with the best agreement, where it is not hidden, less the cost of its corners."""
+    """For each building the model, given by shape and main direction, with the best agreement, where it is not hidden, less the cost of its corners."""
     seen = _less(buildings, hidden)
     best = np.full(len(buildings), None, dtype=object)
     shape, score = np.zeros(len(buildings), np.int64), np.full(len(buildings), -np.inf)
-    for number, polygons in candidates:
+    direction = candidates[0][1].copy()
+    for number, way, polygons in candidates:
         there = np.flatnonzero(shapely.is_valid(polygons) & ~shapely.equals_exact(polygons, best))
         agreement = _agreement(polygons[there], seen[there], hidden[there])
         corners = _CIRCLE_CORNERS if number == 4 else shapely.get_num_coordinates(polygons[there])
-        cost = _PRIOR[number] + np.maximum(_COST, _COST_PX / shapely.area(buildings[there])) * corners
+        area = shapely.area(buildings[there])
+        cost = _PRIOR[number] + _PRIOR_PX[number] / area + np.maximum(_COST, _COST_PX / area) * corners
         better = (agreement >= how.least_iou) & (agreement - cost > score[there])
         taken = there[better]
         best[taken], shape[taken], score[taken] = polygons[taken], number, (agreement - cost)[better]
+        direction[taken] = way[taken]
     return Squared(best, shape, direction)
 
 

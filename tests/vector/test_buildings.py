@@ -28,12 +28,12 @@ WING = Polygon([(0, 0), (50, 0), (50, 22), (72, 44), (56, 60), (18, 22), (0, 22)
 CHAMFERED = Polygon([(12, 0), (50, 0), (50, 40), (0, 40), (0, 12)])
 
 
-def worn(footprint, seed=0):
+def worn(footprint, seed=0, amplitude=0.1):
     """The footprint's pixels after blur and correlated noise, as raw polygons."""
     size = 160
     mask = rasterio.features.rasterize([footprint], out_shape=(size, size)).astype(np.float32)
     bumps = cv2.GaussianBlur(np.random.default_rng(seed).standard_normal((size, size)).astype(np.float32), (0, 0), 3)
-    mask = (cv2.GaussianBlur(mask, (0, 0), 2) + bumps * (0.1 / bumps.std()) > 0.5).astype(np.uint8)
+    mask = (cv2.GaussianBlur(mask, (0, 0), 2) + bumps * (amplitude / bumps.std()) > 0.5).astype(np.uint8)
     found = [shape(p) for p, v in rasterio.features.shapes(mask, connectivity=4) if v]
     return max(found, key=lambda p: p.area)
 
