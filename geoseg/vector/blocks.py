@@ -21,6 +21,9 @@ from geoseg.vector.squaring import squaring_settings
 _DENSE_RUNS = 1 << 20
 """Runs of a block above which its specks are sieved in slices first: each run takes about 300 bytes."""
 
+_SUMMED_PIXELS = 1 << 20
+"""Pixels whose sums are taken together."""
+
 
 def vectorize_block_row(job: VectorJob, index: int) -> Path:
     """Vectorize one block and write its part, atomically; returns where.
@@ -114,9 +117,13 @@ def _final(runs: Runs, regions: Regions) -> Bytes:
 
 
 def _run_sums(runs: Runs, values: Bytes) -> Ints:
-    """Sum of (H, W) values over each run."""
-    padded = np.pad(values, ((0, 0), (1, 1)))
-    sums: Ints = np.add.reduceat(padded.ravel(), runs.start[:-1], dtype=np.int64)
+    """Sum of (H, W) values over each run, some rows at a time: NumPy widens all that it sums at once."""
+    sums = np.empty(len(runs.value), np.int64)
+    step = max(1, _SUMMED_PIXELS // runs.width)
+    for first in range(0, runs.height, step):
+        padded = np.pad(values[first : first + step], ((0, 0), (1, 1)))
+        low, high = np.searchsorted(runs.start[:-1], [first * runs.width, (first + step) * runs.width])
+        np.add.reduceat(padded.ravel(), runs.start[low:high] - first * runs.width, dtype=np.int64, out=sums[low:high])
     return sums
 
 
