@@ -50,7 +50,9 @@ def _vectorize(job: VectorJob, index: int) -> None:
         confidence = confidence[: stop - first]
     classes = around[first - read_first : stop - read_first]
     open_sides = (index > 0, index < block_rows(job) - 1)
+    give_back_memory()
     table, borders = block_part(classes, confidence, first, open_sides, job.limits, job.tolerance_px)
+    give_back_memory()
     squares = (
         squared_alone(job, squaring_settings(job), table, borders) if job.settings.buildings.enabled else NO_SQUARES
     )
@@ -70,10 +72,11 @@ def block_part(
     runs = runs_of(calmed(classes, limits, open_sides) if dense else classes)
     regions = sieved(runs, regions_of(runs), limits, open_sides)
     arcs = arcs_of(runs, regions.of_run, first_row)
-    keep = kept_vertices(arcs, tolerance_px, (first_row, first_row + runs.height))
-    return _table(runs, regions, classes if dense else None, confidence), Borders(
-        arcs.offsets, arcs.xy, keep, arcs.left, arcs.right
-    )
+    table = _table(runs, regions, classes if dense else None, confidence)
+    del runs, regions  # simplifying needs as much again
+    give_back_memory()
+    keep = kept_vertices(arcs, tolerance_px, (first_row, first_row + len(classes)))
+    return table, Borders(arcs.offsets, arcs.xy, keep, arcs.left, arcs.right)
 
 
 def _table(runs: Runs, regions: Regions, raw: Bytes | None, confidence: Bytes | None) -> Table:
