@@ -8,7 +8,7 @@ from geoseg.grid.tiling import Axis
 _STEPS = 4096
 """Weights are multiples of 1/4096, so that w and 1 − w are exact in float32 and their sum is exactly 1."""
 
-MARGIN = 0.3125
+MARGIN = 0.375
 """Share of the overlap, at each end, where a tile has no say: next to its border it saw the least context."""
 
 

@@ -25,7 +25,7 @@ from geoseg.train_config import Optimization, TrainConfig
 
 _CUT = 64
 """Pixels cut off on each side of a window to see what its middle says alone: half the default overlap of tiles."""
-_FADED = 40
+_FADED = 48
 """Pixels along the new edge that blending hardly weighs (see geoseg.grid.taper)."""
 
 
