@@ -9,11 +9,15 @@ OOM killer would; a slow one leaves time to be killed in.
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 POISON = {int(i) for i in os.environ.get("GEOSEG_POISON", "").split(",") if i}
 """Indices of strips."""
 SLOW_S = float(os.environ.get("GEOSEG_SLOW_S", "0"))
+
+LOADS = os.environ.get("GEOSEG_LOADS")
+"""Folder where each worker writes how many models it has loaded."""
 
 
 def dask_setup(worker: Any) -> None:
@@ -24,6 +28,8 @@ def dask_setup(worker: Any) -> None:
 
     def segment(spec, scene, bands, grid, strip, *more, **named):
         time.sleep(SLOW_S)
+        if LOADS:
+            Path(LOADS, f"loads-{os.getpid()}").write_text(str(session.loads))
         if strip.index in POISON:
             os.kill(os.getpid(), signal.SIGKILL)
         return sound(spec, scene, bands, grid, strip, *more, **named)

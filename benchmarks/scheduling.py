@@ -1,21 +1,27 @@
-"""python -m benchmarks.scheduling [plan|driver|again]...: what a run costs beside its work.
+"""python -m benchmarks.scheduling [plan|driver|again|traffic|workers]...: what a run costs beside its work.
 
 - plan: one scene of 100,000² pixels is planned;
 - driver: 10,000 small scenes are planned and led through their stages by an executor that does nothing;
-- again: a finished job of 100 scenes is given again.
+- again: a finished job of 100 scenes is given again;
+- traffic: what is sent to workers and back for a scene of 8192 × 32768 pixels at the defaults;
+- workers: a scene of 73 strips on two worker processes whose network sleeps: how long they wait for the driver.
 """
 
+import json
 import subprocess
 import sys
 import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import rasterio
 
-from benchmarks.material import stub
+from benchmarks.faults import environment
+from benchmarks.material import stub, texture
 from geoseg.config import RunSettings
 from geoseg.run.driver import execute
 from geoseg.run.executors import Outcome
@@ -149,7 +155,79 @@ def again(count: int = 100) -> None:
     )
 
 
+class Weighing(Idle):
+    """An idle executor that adds up what a real one would send."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def submit(self, task: Task) -> None:
+        """Weigh a task."""
+        self.bytes += len(cloudpickle.dumps(task))
+        super().submit(task)
+
+    def next_outcome(self) -> Outcome:
+        """Weigh what comes back."""
+        outcome = super().next_outcome()
+        self.bytes += len(cloudpickle.dumps(outcome.value))
+        return outcome
+
+
+def traffic(height: int = 32768, width: int = 8192) -> None:
+    """Bytes for each megapixel of a scene."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "in.tif"
+        profile = {"count": 3, "dtype": "uint8", "tiled": True, "blockxsize": 512, "blockysize": 512, "bigtiff": "yes"}
+        with rasterio.open(path, "w", "GTiff", width, height, sparse_ok=True, **GEOREFERENCE, **profile):
+            pass
+        planned = plan_run(RunSettings(inputs=(str(path),), output=Path(folder) / "out", model=stub()), 8)
+        weighing = Weighing()
+        with open_journal(planned.output) as journal:
+            execute(planned, weighing, journal.event)
+    print(
+        f"traffic {width:,} × {height:,}: {weighing.bytes / (height * width / 1e6):.0f} bytes a megapixel (bar 1,000)"
+    )
+
+
+def workers(count: int = 2, sleep_s: float = 1.0) -> None:
+    """Share of the time between the first and the last strip that worker processes have none."""
+    scene = texture(16384, 512)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        command = [sys.executable, "-m", "geoseg.cli", "map", scene, "-o", folder / "out", "--model", stub(), "--quiet"]
+        command += [
+            "--tile-size",
+            256,
+            "--overlap",
+            32,
+            "--strip-rows",
+            1,
+            "--workers",
+            count,
+            "--log-json",
+            folder / "log",
+        ]
+        env = {**environment(slow_s=sleep_s), "GEOSEG_LOADS": str(folder)}
+        subprocess.run([str(c) for c in command], check=True, env=env)
+        events = [json.loads(line) for line in (folder / "log").read_text().splitlines()]
+        loads = [int(p.read_text()) for p in folder.glob("loads-*")]
+    strips = [e for e in events if e["event"] == "strip"]
+    ready = next(e for e in events if e["event"] == "runtime")
+    # The probe has loaded the model in one process; the others load theirs with their first strip.
+    wall = (_time(strips[-1]) - _time(ready)).total_seconds()
+    busy = sum(e["seconds"]["all"] for e in strips)
+    print(
+        f"workers: {len(strips)} strips of {sleep_s:g} s and more on {count} workers in {wall:.1f} s, of which they work "
+        f"{busy / count / wall:.1%} (bar 98 %); {len(loads)} processes loaded {sum(loads)} models"
+    )
+
+
+def _time(event: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(event["time"])
+
+
 if __name__ == "__main__":
-    chosen = {"plan": plan, "driver": driver, "again": again}
+    chosen = {"plan": plan, "driver": driver, "again": again, "traffic": traffic, "workers": workers}
     for word in sys.argv[1:] or chosen:
         chosen[word]()
