@@ -4,7 +4,7 @@
 - driver: 10,000 small scenes are planned and led through their stages by an executor that does nothing;
 - again: a finished job of 100 scenes is given again;
 - traffic: what is sent to workers and back for a scene of 8192 × 32768 pixels at the defaults;
-- workers: a scene of 73 strips on two worker processes whose network sleeps: how long they wait for the driver.
+- workers: a scene of 74 strips on two worker processes whose network sleeps: how long they wait for the driver.
 """
 
 import json
@@ -192,7 +192,7 @@ def traffic(height: int = 32768, width: int = 8192) -> None:
 
 def workers(count: int = 2, sleep_s: float = 1.0) -> None:
     """Share of the time between the first and the last strip that worker processes have none."""
-    scene = texture(16384, 512)
+    scene = texture(16608, 512)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         command = [sys.executable, "-m", "geoseg.cli", "map", scene, "-o", folder / "out", "--model", stub(), "--quiet"]

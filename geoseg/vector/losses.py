@@ -20,6 +20,9 @@ _UNUSUAL = 0.5
 _WORTH = 0.01
 """Share of the scene's pixels that a class must have for that."""
 
+_LEAST_ROADS_M2 = 10_000.0
+"""Area without lines that is worth a word: in a scene of a few hundred metres any share of the roads is usual."""
+
 
 def sieved_away(job: VectorJob, regions: Regions, features: Bools) -> list[str]:
     """Classes of which most pixels are in specks too small for a feature."""
@@ -57,7 +60,7 @@ class RoadLosses:
         """Warn where most of the roads have no line."""
         how, roads_m2 = self._job.settings.centerlines, self._pixels * self._job.pixel_m**2
         share = 1 - self._lined_m2 / roads_m2 if roads_m2 else 0.0
-        if share > _UNUSUAL and self._pixels >= _WORTH * self._seen:
+        if share * roads_m2 >= _LEAST_ROADS_M2 and share > _UNUSUAL and self._pixels >= _WORTH * self._seen:
             self._warn(
                 f"{self._layer.name}: {_percent(share)} of the roads ({share * roads_m2:,.0f} m²) have no line: they are "
                 f"wider than {how.max_width_m:g} m, shorter than {how.min_length_m:g} m, or too narrow to be thinned"
