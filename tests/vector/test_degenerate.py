@@ -61,7 +61,6 @@ WARNINGS = {
     "noise": ["buildings: 100 %", "roads: 100 %", "green: 100 %"],
     "stripes": ["road_centerlines: 100 % of the roads"],
     "road spiral": ["road_centerlines: 9"],
-    "one row": ["road_centerlines: 100 %"],  # nothing says how wide the road is
 }
 """How each warning begins, for rasters of 1024²."""
 
