@@ -9,7 +9,8 @@
     │   ├── NotGeoreferenced no CRS, no geotransform, or one that cannot be carried through exactly
     │   └── ContractError    the scene breaks the model's contract (bands, dtype, pixel size)
     ├── ModelError           a model directory is incomplete, unsafe or broken
-    ├── OutputError          an output cannot be written, or would overwrite an input
+    ├── OutputError          an output cannot be written, or would overwrite an input (exit code 1)
+    ├── ClusterLost          the scheduler went away in the middle of a run (exit code 1)
     └── TrainingError        a training set cannot be trained on
 
 A message says what is wrong, the value got, the value needed, and what to do.
@@ -18,6 +19,9 @@ A message says what is wrong, the value got, the value needed, and what to do.
 
 class GeosegError(Exception):
     """Base of all errors that geoseg raises on purpose; its text is one line for the user."""
+
+    exit_code = 2
+    """Of the process that it ends. 2: the run could not start; 1: it could not go on."""
 
 
 class ConfigError(GeosegError):
@@ -54,6 +58,14 @@ class ModelError(GeosegError):
 
 class OutputError(GeosegError):
     """An output cannot be written."""
+
+    exit_code = 1
+
+
+class ClusterLost(GeosegError):
+    """The scheduler of a cluster went away; what is committed stays."""
+
+    exit_code = 1
 
 
 class TrainingError(GeosegError):

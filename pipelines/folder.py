@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.config import load_settings
-from geoseg.errors import ConfigError, GeosegError, OutputError
-from geoseg.run.mapping import EXIT_INTERRUPTED, EXIT_SOME_FAILED, EXIT_USAGE, map_scenes
+from geoseg.errors import ConfigError, GeosegError
+from geoseg.run.mapping import EXIT_INTERRUPTED, map_scenes
 
 
 def main(arguments: list[str]) -> int:
@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
         return EXIT_INTERRUPTED
     except GeosegError as exc:
         sys.stderr.write(f"folder.py: {exc}\n")
-        return EXIT_SOME_FAILED if isinstance(exc, OutputError) else EXIT_USAGE
+        return exc.exit_code
 
 
 def _parse(arguments: list[str]) -> tuple[Path, dict[str, Any]]:

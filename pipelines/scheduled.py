@@ -26,7 +26,7 @@ from geoseg.config import RunSettings, load_settings
 from geoseg.errors import Busy, ConfigError, GeosegError, OutputError
 from geoseg.files import write_json
 from geoseg.run.find import find_files
-from geoseg.run.mapping import EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED, EXIT_USAGE, map_scenes
+from geoseg.run.mapping import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, map_scenes
 
 EXIT_BUSY = 75
 """EX_TEMPFAIL of sysexits.h."""
@@ -73,10 +73,8 @@ def _run(settings: RunSettings, settle_s: float) -> dict[str, Any]:
         run = map_scenes(settings.model_copy(update={"inputs": tuple(str(f) for f in files)}))
     except Busy as exc:
         return {"exit_code": EXIT_BUSY, "error": str(exc)}
-    except OutputError as exc:
-        return {"exit_code": EXIT_SOME_FAILED, "error": str(exc)}
     except GeosegError as exc:
-        return {"exit_code": EXIT_USAGE, "error": str(exc)}
+        return {"exit_code": exc.exit_code, "error": str(exc)}
     except KeyboardInterrupt:
         return {"exit_code": EXIT_INTERRUPTED, "error": "stopped; the next time goes on"}
     return {

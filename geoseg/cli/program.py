@@ -17,7 +17,7 @@ from geoseg.cli.status import status_command
 from geoseg.cli.train import train_command
 from geoseg.cli.vectorize import vectorize_command
 from geoseg.cli.verify import verify_command
-from geoseg.errors import GeosegError, OutputError
+from geoseg.errors import GeosegError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -52,8 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         code = _interrupted()
     except GeosegError as exc:
         click.echo(f"geoseg: {exc}", err=True)
-        # 2: the run could not start; 1: it could not go on.
-        code = 1 if isinstance(exc, OutputError) else 2
+        code = exc.exit_code
     code = code if isinstance(code, int) else 0
     if arguments is None:
         sys.exit(code)

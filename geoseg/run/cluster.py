@@ -1,5 +1,6 @@
 """From the settings of a cluster to a connected Dask client. Workers and scheduler that were started here end here."""
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -55,6 +56,9 @@ def open_client(cluster: Cluster, settings: RunSettings) -> Iterator[Any]:
     import dask
     import distributed  # noqa: F401 - before the options: they are taken back to what it sets when it is imported
 
+    for name in ("distributed.client", "distributed.utils"):
+        # A lost scheduler is told in one line of our own.
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with dask.config.set(_OPTIONS):
         if isinstance(cluster, AddressCluster):
             opened = _connected(cluster, settings)

@@ -14,7 +14,8 @@ from geoseg.run.tasks import ProbeTask, Runtime, WorkerLost
 def execute(plan: RunPlan, executor: Executor, observe: Observer) -> list[SceneResult]:
     """Map all scenes of a plan; returns a result for each, in the order of the plan.
 
-    Raises ConfigError or ModelError where no scene could be mapped at all, OutputError where the disk is full.
+    Raises ConfigError or ModelError where no scene could be mapped at all, OutputError where the disk is full,
+    ClusterLost where the scheduler went away.
     """
     if not plan.pending:
         return [_unchanged(s) for s in plan.scenes]

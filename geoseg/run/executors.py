@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from geoseg.cluster_config import Cluster
 from geoseg.config import RunSettings
+from geoseg.errors import ClusterLost
 from geoseg.run.cluster import open_client
 from geoseg.run.tasks import Lane, Task, WorkerLost, run_task
 from geoseg.run.worker import NETWORK
@@ -121,9 +122,11 @@ class DaskExecutor:
         self._completed.add(future)
 
     def next_outcome(self) -> Outcome:
-        """Wait for any task."""
+        """Wait for any task; raises ClusterLost."""
         future, value = next(self._completed)
         task = self._tasks.pop(future.key)
+        if future.status == "cancelled":  # geoseg cancels nothing: Dask does, once it has lost its scheduler
+            raise ClusterLost("The scheduler went away. What is done stays; run the same command again to go on.")
         error = None if future.status == "finished" else future.exception()
         future.release()
         if isinstance(error, self._killed):

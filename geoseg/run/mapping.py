@@ -10,7 +10,7 @@ from typing import Any
 
 from geoseg.cluster_config import Cluster
 from geoseg.config import RunSettings
-from geoseg.errors import ConfigError, GeosegError, OutputError
+from geoseg.errors import ConfigError, GeosegError
 from geoseg.run.cluster import choose_cluster, network_workers
 from geoseg.run.driver import execute
 from geoseg.run.estimate import estimate
@@ -41,7 +41,7 @@ class RunResult:
 def map_scenes(settings: RunSettings) -> RunResult:
     """Map all scenes that `settings` name into its output folder.
 
-    Raises ConfigError, ModelError or OutputError where the run as a whole cannot go on, KeyboardInterrupt where it was
+    Raises ConfigError, ModelError, OutputError or ClusterLost where the run cannot go on, KeyboardInterrupt where it was
     interrupted (by SIGTERM too): what is committed stays, and the same call goes on from there.
     """
     with open_reporter(settings) as report, _terminable():
@@ -72,7 +72,7 @@ def _run(plan: RunPlan, cluster: Cluster | None, report: Reporter, journal: Jour
         exit_code = EXIT_DONE if all(r.ok for r in results) else EXIT_SOME_FAILED
         run["status"] = "over"
     except GeosegError as exc:
-        exit_code = EXIT_SOME_FAILED if isinstance(exc, OutputError) else EXIT_USAGE
+        exit_code = exc.exit_code
         run["status"] = f"failed: {exc}"
         raise
     finally:

@@ -4,8 +4,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
+import psutil
 import pytest
 
 from geoseg.cli import main
@@ -92,6 +94,37 @@ def _span(log):
     events = [json.loads(line) for line in log.read_text().splitlines()]
     times = [datetime.fromisoformat(e["time"]) for e in events if e["event"] in ("scene", "scene_over")]
     return (times[-1] - times[0]).total_seconds()
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_is_killed_ends_the_run_in_one_line_and_the_next_goes_on(folder, color_model):
+    pixels = np.random.default_rng(0).integers(1, 255, (3, 1024, 128), dtype=np.uint8)
+    scene, output = write_raster(folder / "in.tif", pixels), folder / "out"
+    command = [sys.executable, "-m", "geoseg.cli", "map", scene, "-o", output, "--model", color_model]
+    command += ["--tile-size", "128", "--overlap", "32", "--strip-rows", "1"]
+    strips = output / ".geoseg" / "in" / "strips"
+    with cluster(folder, ["--resources", "network=1"], SLEEP_S="0.5") as scheduler_file:
+        run = subprocess.Popen(
+            [*command, "--scheduler", scheduler_file],
+            env={**os.environ, **tls_environment(folder)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        deadline = time.monotonic() + 90
+        while len(list(strips.glob("*.json"))) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        scheduler = [p for p in psutil.process_iter(["cmdline"]) if str(scheduler_file) in (p.info["cmdline"] or [])]
+        [p.kill() for p in scheduler if "scheduler" in p.info["cmdline"]]
+        _, err = run.communicate(timeout=60)
+    assert run.returncode == 1, err
+    assert "geoseg: The scheduler went away" in err
+    assert "Traceback" not in err
+    kept = {p.name: p.stat().st_mtime_ns for p in strips.glob("*.json")}
+    assert len(kept) >= 2
+    log = folder / "again.jsonl"
+    assert main([str(c) for c in (*command[3:], "--workers", "0", "--quiet", "--log-json", log)]) == 0
+    begun = next(e for line in log.read_text().splitlines() if (e := json.loads(line))["event"] == "scene")
+    assert begun["committed"] == len(kept)
 
 
 @pytest.mark.slow
