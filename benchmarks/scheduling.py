@@ -35,13 +35,17 @@ from geoseg.vector.digest import TableDigests
 GEOREFERENCE = {"crs": "EPSG:32633", "transform": rasterio.Affine(0.5, 0, 4e5, 0, -0.5, 5.4e6)}
 
 
+def sparse(path: Path, width: int, height: int) -> Path:
+    """A scene of which no block was ever written: its size alone counts."""
+    profile = {"count": 3, "dtype": "uint8", "tiled": True, "blockxsize": 512, "blockysize": 512, "bigtiff": "yes"}
+    with rasterio.open(path, "w", "GTiff", width, height, sparse_ok=True, **GEOREFERENCE, **profile):
+        return path
+
+
 def plan(side: int = 100_000) -> None:
     """Time of planning, and the peak of a process that does nothing else."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "in.tif"
-        profile = {"count": 3, "dtype": "uint8", "tiled": True, "blockxsize": 512, "blockysize": 512, "bigtiff": "yes"}
-        with rasterio.open(path, "w", "GTiff", side, side, sparse_ok=True, **GEOREFERENCE, **profile):
-            pass
+        path = sparse(Path(folder) / "in.tif", side, side)
         code = (
             "import sys, time; from pathlib import Path\n"
             "from geoseg.config import RunSettings; from geoseg.run.plan import plan_run\n"
@@ -177,10 +181,7 @@ class Weighing(Idle):
 def traffic(height: int = 32768, width: int = 8192) -> None:
     """Bytes for each megapixel of a scene."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "in.tif"
-        profile = {"count": 3, "dtype": "uint8", "tiled": True, "blockxsize": 512, "blockysize": 512, "bigtiff": "yes"}
-        with rasterio.open(path, "w", "GTiff", width, height, sparse_ok=True, **GEOREFERENCE, **profile):
-            pass
+        path = sparse(Path(folder) / "in.tif", width, height)
         planned = plan_run(RunSettings(inputs=(str(path),), output=Path(folder) / "out", model=stub()), 8)
         weighing = Weighing()
         with open_journal(planned.output) as journal:

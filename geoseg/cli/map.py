@@ -1,11 +1,12 @@
 """`geoseg map`."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from geoseg.cli.parameters import Numbers
+from geoseg.vector.formats import LayerFormat
 
 
 @click.command("map", short_help="Map GeoTIFFs into GeoPackages and class rasters.")
@@ -33,7 +34,7 @@ from geoseg.cli.parameters import Numbers
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the network runs.  [default: auto]")
 @click.option(
     "--format",
-    type=click.Choice(["geopackage", "geoparquet", "flatgeobuf"]),
+    type=click.Choice(get_args(LayerFormat)),
     help="One styled GeoPackage and its QGIS project, or a file for each layer.  [default: geopackage]",
 )
 @click.option("--keep-confidence", is_flag=True, default=None, help="Also write NAME_confidence.tif.")
@@ -46,7 +47,8 @@ def map_command(inputs: tuple[str, ...], config: Path | None, **options: Any) ->
     r"""Map GeoTIFFs.
 
     INPUT is files, folders (searched for .tif and .tiff) or globs. Each scene gets NAME.gpkg, NAME.qgz and
-    NAME_classes.tif in the output folder; in another format NAME_LAYER.parquet or .fgb. A run that was interrupted goes on where it stopped.
+    NAME_classes.tif in the output folder; in another format NAME_LAYER.parquet or .fgb. A run that was interrupted goes
+    on where it stopped.
 
     \b
     Exit codes: 0 all mapped or up to date; 1 some scene failed, is partial or was refused;

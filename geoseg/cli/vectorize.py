@@ -1,9 +1,11 @@
 """`geoseg vectorize`."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
+
+from geoseg.vector.formats import LayerFormat
 
 _PATH = click.Path(path_type=Path)
 
@@ -14,7 +16,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--config", type=_PATH, help="YAML file with any of these options, `legend` and `vector` as keys.")
 @click.option("--model", type=_PATH, help="Model directory that says the classes.  [default: the one that ships]")
 @click.option("--confidence", type=_PATH, help="Confidence raster on the same grid.")
-@click.option("--format", type=click.Choice(["geopackage", "geoparquet", "flatgeobuf"]), help="[default: geopackage]")
+@click.option("--format", type=click.Choice(get_args(LayerFormat)), help="[default: geopackage]")
 @click.option("--workers", type=int, help="Processes; 0 works in this one.  [default: 0]")
 @click.option("--allow-ungeoreferenced", is_flag=True, default=None, help="Take a raster without CRS or geotransform.")
 def vectorize_command(config: Path | None, **options: Any) -> None:

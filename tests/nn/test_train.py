@@ -197,15 +197,20 @@ def test_frozen_statistics_stay_while_weights_move(tmp_path):
     assert not all(torch.equal(before[n], after[n]) for n in before)
 
 
-def test_the_middle_of_a_window_learns_to_agree_with_it(tmp_path):
-    task = SegmentationTask(config(tmp_path, model=TINY | {"freeze_norm": True}))
+def noise():
+    """A batch of one window of noise."""
     pixels = torch.randint(0, 255, (1, 3, 256, 256), generator=torch.manual_seed(1), dtype=torch.uint8)
     valid = torch.ones(1, 256, 256, dtype=torch.bool)
-    batch = Window(pixels, valid.long(), valid[:, 0, :4], torch.zeros(1), valid)
+    return Window(pixels, valid.long(), valid[:, 0, :4], torch.zeros(1), valid)
+
+
+def test_the_middle_of_a_window_learns_to_agree_with_it(tmp_path):
+    task = SegmentationTask(config(tmp_path, model=TINY | {"freeze_norm": True}))
+    batch = noise()
     optimizer = torch.optim.Adam(task.parameters(), 1e-3)
     apart = []
     for _ in range(12):
-        apart.append(task._disagreement(batch, task(pixels, valid)))
+        apart.append(task._disagreement(batch, task(batch.image, batch.valid)))
         optimizer.zero_grad()
         apart[-1].backward()
         optimizer.step()
@@ -215,10 +220,8 @@ def test_the_middle_of_a_window_learns_to_agree_with_it(tmp_path):
 def test_a_network_without_context_has_nothing_to_agree_on(tmp_path):
     task = SegmentationTask(config(tmp_path, model=TINY))
     task.model = torch.nn.Conv2d(3, 4, 1)
-    pixels = torch.randint(0, 255, (1, 3, 256, 256), generator=torch.manual_seed(1), dtype=torch.uint8)
-    valid = torch.ones(1, 256, 256, dtype=torch.bool)
-    batch = Window(pixels, valid.long(), valid[:, 0, :4], torch.zeros(1), valid)
-    assert float(task._disagreement(batch, task(pixels, valid))) == pytest.approx(0, abs=1e-9)
+    batch = noise()
+    assert float(task._disagreement(batch, task(batch.image, batch.valid))) == pytest.approx(0, abs=1e-9)
 
 
 def test_agreement_needs_room(tmp_path):
