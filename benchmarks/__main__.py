@@ -5,11 +5,11 @@ in the same precision, before and after. Absolute times say more of the machine 
 """
 
 import json
-import os
 import sys
 import time
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import rasterio
 import torch
@@ -17,27 +17,31 @@ import torch
 from benchmarks.material import CONTRACT, PAINT, WORK, painted, resnet18, stub, texture, town
 from benchmarks.measure import Usage, run
 from benchmarks.seams import seams
-from geoseg.nn.device import choose_precision
-from geoseg.nn.forward import Forward
+from geoseg.nn.device import choose_precision, prepare_process
 from geoseg.nn.modeldir import load_model
 from geoseg.nn.scaling import scale_pixels
 
+CHANNELS_LAST = torch.channels_last
 GEOSEG = [sys.executable, "-m", "geoseg.cli", "map"]
 
 
-def floor(model_dir: Path, scene: Path, precision: str, tile: int = 1024, share: int = 4) -> float:
-    """Seconds for the bare forward of a scene, from every `share`-th tile of a grid without overlap."""
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    forward = Forward(load_model(model_dir), CONTRACT, "cpu", precision)  # type: ignore[arg-type]
-    with rasterio.open(scene) as src, torch.inference_mode():
+def floor(
+    model_dir: Path, scene: Path, precision: str, tile: int = 1024, share: int = 4, layout: Any = CHANNELS_LAST
+) -> float:
+    """Seconds for the bare forward of a scene, from every `share`-th tile of a grid without overlap.
+
+    The network as smp gives it, normalizations and all, in a process that keeps its memory as geoseg's do.
+    """
+    prepare_process(None)
+    model = load_model(model_dir).to(memory_format=layout)
+    with rasterio.open(scene) as src, torch.inference_mode(), torch.autocast("cpu", enabled=precision == "bfloat16"):
         pixels = torch.from_numpy(src.read(window=rasterio.windows.Window(0, 0, tile, tile)))
         tiles = src.height * src.width / tile**2
-        layout = torch.channels_last if precision == "bfloat16" else torch.contiguous_format
         image = scale_pixels(pixels, None, CONTRACT.scaling)[None].contiguous(memory_format=layout)
-        forward.logits(image)
+        model(image)
         started = time.perf_counter()
         for _ in range(max(1, int(tiles) // share)):
-            forward.logits(image)
+            model(image)
         return (time.perf_counter() - started) / max(1, int(tiles) // share) * tiles
 
 
@@ -90,7 +94,7 @@ def speed(size: int = 8192) -> None:
             f"GeoPackage {stages['over'] / bare:.2f} ×; forward {stages['forward_share']:.0%} of strips; "
             f"start-up {stages['startup']:.1f} s; process {usage.wall_s:.1f} s, {usage.cpu_s:.0f} CPU-s, {usage.peak_mb:.0f} MB"
         )
-    eager = floor(model, scene, "float32", tile=512, share=16)
+    eager = floor(model, scene, "float32", tile=512, share=16, layout=torch.contiguous_format)
     print(
         f"speed {size}²: eager float32 floor {eager:.1f} s; whole process {total['0'] / eager:.2f} × of it, with Dask {total['1'] / eager:.2f} ×"
     )

@@ -16,7 +16,7 @@ import torch
 from benchmarks.material import WORK
 from geoseg.nn.data import read_data
 from geoseg.nn.task import SegmentationTask
-from geoseg.nn.train import _precision, _Windows
+from geoseg.nn.train import _Windows, lightning_precision
 from geoseg.train_config import TownSource, TrainConfig, load_train_config
 
 CONFIG = Path(__file__).parents[1] / "configs" / "train" / "default.yaml"
@@ -62,7 +62,7 @@ def main(steps: int) -> None:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     trainer = pl.Trainer(
-        max_steps=steps, limit_val_batches=0, callbacks=[clock], precision=_precision(settings), logger=False,
+        max_steps=steps, limit_val_batches=0, callbacks=[clock], precision=lightning_precision(settings), logger=False,
         devices=1, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     trainer.fit(SegmentationTask(settings), datamodule=_Windows(data, settings))

@@ -254,7 +254,8 @@ class TrainConfig(_Settings):
     """Threads of the network on a CPU; 0: PyTorch's choice."""
     devices: int | Literal["auto"] = "auto"
     """Accelerators to train on."""
-    precision: Literal["bf16", "32"] = "bf16"
+    precision: Literal["auto", "bf16", "32"] = "auto"
+    """bfloat16 mixed precision or float32; auto: bfloat16 where the device computes in it, as elsewhere it is slower."""
     seed: int = 0
 
     @property

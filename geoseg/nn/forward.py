@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from geoseg.contract import Contract
 from geoseg.grid.tiling import Span
+from geoseg.nn.fusing import fuse_norms
 from geoseg.nn.scaling import scale_pixels
 from geoseg.raster.read import Rows
 
@@ -35,7 +36,7 @@ class Forward:
     """A model that is ready to run."""
 
     def __init__(self, model: nn.Module, contract: Contract, device: str, precision: Precision) -> None:
-        """Move `model` to `device` ("cpu" or "cuda[:N]")."""
+        """Make `model` ready and move it to `device` ("cpu" or "cuda[:N]"); it is changed in place."""
         self.device = torch.device(device)
         self.channels = contract.legend.channels
         self._scaling = contract.scaling
@@ -46,6 +47,7 @@ class Forward:
         self.halved_to: int | None = None
         """Tiles forwarded at once, where a lack of memory halved them."""
         model = model.eval().requires_grad_(False)
+        fuse_norms(model, len(contract.bands))
         self._model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def to_device(self, rows: Rows) -> DeviceRows:

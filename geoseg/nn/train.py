@@ -17,6 +17,7 @@ from geoseg.contract import Source as SourceRecord
 from geoseg.files import write_json
 from geoseg.nn.data import GridWindows, RandomWindows, TrainingData, Window, read_data
 from geoseg.nn.data_sources import labelled
+from geoseg.nn.device import choose_device, choose_precision
 from geoseg.nn.modeldir import load_plain, save_model
 from geoseg.nn.task import SegmentationTask
 from geoseg.nn.train_report import example_windows, write_curves, write_examples
@@ -100,7 +101,7 @@ def validate(task: "SegmentationTask", data: TrainingData, config: TrainConfig) 
     """Loss and scores by source on the validation scenes."""
     trainer = pl.Trainer(
         accelerator="auto", devices=1, logger=False, enable_checkpointing=False, enable_model_summary=False,
-        enable_progress_bar=False, precision=_precision(config),
+        enable_progress_bar=False, precision=lightning_precision(config),
     )  # fmt: skip
     trainer.validate(task, datamodule=_Windows(data, config), verbose=False)
     return task.results
@@ -139,7 +140,7 @@ def _trainer(config: TrainConfig) -> pl.Trainer:
         default_root_dir=config.run_dir,
         accelerator="auto",
         devices=config.devices,
-        precision=_precision(config),
+        precision=lightning_precision(config),
         max_steps=config.steps,
         gradient_clip_val=config.optimization.clip_norm or None,
         num_sanity_val_steps=0,
@@ -163,8 +164,10 @@ def _callbacks(config: TrainConfig) -> Iterator[Callback]:
         yield EarlyStopping("mean_iou", mode="max", patience=config.patience)
 
 
-def _precision(config: TrainConfig) -> Any:
-    return "bf16-mixed" if config.precision == "bf16" else "32-true"
+def lightning_precision(config: TrainConfig) -> Any:
+    """What Lightning calls the precision of a training."""
+    wanted = {"auto": "auto", "bf16": "bfloat16", "32": "float32"}[config.precision]
+    return "bf16-mixed" if choose_precision(wanted, choose_device("auto")) == "bfloat16" else "32-true"
 
 
 def _one_thread(_: int) -> None:

@@ -26,6 +26,9 @@ RURAL_USES: dict[str, float] = {
     "built": 0.22, "crop": 0.22, "plough": 0.34, "wood": 0.1, "meadow": 0.07, "lake": 0.05,
 }  # fmt: skip
 
+_COURT_HALF_M = np.array([17.5, 8.7])
+"""Half the length and width of a tennis court with its margins."""
+
 _LUSH_USES = frozenset({"park", "wood", "pitch", "crop", "meadow", "lake"})
 
 
@@ -261,7 +264,10 @@ def _waste(site: Site) -> None:
 
 
 def _pitch(site: Site) -> None:
-    """A sports ground: a pitch in a park."""
+    """A sports ground: a pitch in a park, or hard courts."""
+    if site.rng.uniform() < 0.5:
+        _courts(site)
+        return
     site.cover(site.inner, "yardgrass")
     angle, length, width, center = main_axis(site.inner)
     half = np.array([min(length * 0.36, 52.0), min(width * 0.34, 34.0)])
@@ -270,6 +276,21 @@ def _pitch(site: Site) -> None:
     around = shapely.Polygon(placed(corners * 1.12, center, angle))
     site.cover(shapely.intersection(shapely.difference(around, pitch), site.inner), "track", 2)
     site.cover(shapely.intersection(pitch, site.inner), "pitch")
+    site.plant(shapely.difference(site.inner, shapely.buffer(site.inner, -6)), 120)
+
+
+def _courts(site: Site) -> None:
+    """Tennis and ball courts side by side: as flat, straight and red or grey as a roof, but no roof."""
+    site.cover(site.inner, pick(site.rng, {"paving": 0.4, "yardgrass": 0.4, "soil": 0.2}))
+    surface = pick(site.rng, {"clay": 0.6, "acrylic": 0.4})
+    angle, length, width, center = main_axis(site.inner)
+    room = shapely.buffer(site.inner, -2.0)
+    corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * _COURT_HALF_M
+    for u in np.arange(-length / 2, length / 2, 2 * _COURT_HALF_M[0] + 3):
+        for v in np.arange(-width / 2, width / 2, 2 * _COURT_HALF_M[1] + 1.5):
+            court = shapely.Polygon(placed(corners + np.array([u, v]), center, angle))
+            if site.rng.uniform() < 0.85 and shapely.contains(room, court):
+                site.cover(court, surface, 2)
     site.plant(shapely.difference(site.inner, shapely.buffer(site.inner, -6)), 120)
 
 

@@ -18,6 +18,7 @@ _MATERIAL = {
     "lawn": "grass", "meadow": "grass", "yardgrass": "grass", "park": "grass", "pitch": "grass", "crop": "crop",
     "wood": "shrub", "hedge": "leaf", "water": "water", "pool": "water", "soil": "soil", "dry": "soil", "gravel": "soil",
     "plough": "crop", "path": "soil", "track": "paving", "bed": "shrub", "object": "car", "stain": "soil", "fence": "paving", "paving": "paving", "carpark": "asphalt",
+    "clay": "paving", "acrylic": "paving",
 }  # fmt: skip
 
 
@@ -30,6 +31,8 @@ def paint_surface(canvas: Canvas, surface: Surface, palette: Palette) -> None:
         _furrows(canvas, surface, rng, color)
     elif surface.cover == "pitch":
         _pitch_marks(canvas, surface)
+    elif surface.cover in _COURTS:
+        _court_marks(canvas, surface)
     elif surface.cover == "carpark":
         _stall_marks(canvas, surface)
     elif surface.cover == "pool":
@@ -41,6 +44,8 @@ def _cover_color(rng: np.random.Generator, cover: str, palette: Palette) -> NDAr
     first, second, share, gain = _MIXED.get(cover, ("soil", "soil", 0.0, 1.0))
     if cover == "object":
         return np.asarray(_OBJECTS[int(rng.integers(len(_OBJECTS)))] * rng.uniform(0.8, 1.1))
+    if cover in _COURTS:
+        return np.asarray(_COURTS[cover][int(rng.integers(len(_COURTS[cover])))] * rng.uniform(0.9, 1.1))
     if cover == "pool":
         return np.array([96.0, 176, 190]) * rng.uniform(0.85, 1.1)
     if cover == "fence":
@@ -60,6 +65,11 @@ _MIXED: dict[str, tuple[str, str, float, float]] = {
     "stain": ("soil", "soil", 0.0, 0.72), "path": ("soil", "paving", 0.3, 1.06), "dry": ("soil", "lawn", 0.12, 1.0),
 }  # fmt: skip
 """Cover → two of the palette's colours, the share of the second, and a gain; bare soil where not named."""
+
+_COURTS = {
+    "clay": np.array([(188, 116, 76), (172, 96, 66), (198, 130, 90)], dtype=np.float64),
+    "acrylic": np.array([(88, 124, 166), (92, 132, 104), (158, 92, 80), (150, 150, 148)], dtype=np.float64),
+}
 
 _OBJECTS = np.array([(222, 220, 214), (92, 96, 100), (150, 128, 104), (60, 84, 120)], dtype=np.float64)
 
@@ -88,6 +98,16 @@ def _pitch_marks(canvas: Canvas, surface: Surface) -> None:
     turn = 2 * np.pi * np.arange(32) / 32
     ring = center + min(9.0, width * 0.13) * np.column_stack([np.cos(turn), np.sin(turn)])
     canvas.lines([ring], white, closed=True)
+
+
+def _court_marks(canvas: Canvas, surface: Surface) -> None:
+    """The lines of tennis and its net."""
+    angle, _, _, center = main_axis(surface.area)
+    white = (222, 222, 218)
+    canvas.lines([box_at(center, angle, 11.9, 5.5)], white, closed=True)
+    for at in (box_at(center, angle, 11.9, 4.1), box_at(center, angle, 6.4, 4.1)):
+        canvas.lines([at], white, closed=True)
+    canvas.lines([box_at(center, angle, 0.0, 6.4)[1:3]], (70, 74, 72))
 
 
 def _stall_marks(canvas: Canvas, surface: Surface) -> None:
