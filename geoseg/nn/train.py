@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
@@ -20,6 +20,7 @@ from geoseg.nn.data_sources import labelled
 from geoseg.nn.device import choose_device, choose_precision
 from geoseg.nn.modeldir import load_plain, save_model
 from geoseg.nn.task import SegmentationTask
+from geoseg.nn.train_progress import quiet_lightning, training_progress
 from geoseg.nn.train_report import example_windows, write_curves, write_examples
 from geoseg.train_config import TrainConfig
 
@@ -38,6 +39,7 @@ def train(config: TrainConfig, *, resume: bool = True) -> Path:
     """
     # Loader processes are forked: a lock held by a thread of OpenCV's pool would stay locked in them for ever.
     cv2.setNumThreads(0)
+    quiet_lightning()
     data = read_data(config)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     if config.threads:
@@ -99,6 +101,7 @@ def _keep_curves(folder: Path, resumed: Path | None) -> None:
 
 def validate(task: "SegmentationTask", data: TrainingData, config: TrainConfig) -> dict[str, Any]:
     """Loss and scores by source on the validation scenes."""
+    quiet_lightning()
     trainer = pl.Trainer(
         accelerator="auto", devices=1, logger=False, enable_checkpointing=False, enable_model_summary=False,
         enable_progress_bar=False, precision=lightning_precision(config),
@@ -153,7 +156,7 @@ def _trainer(config: TrainConfig) -> pl.Trainer:
 
 
 def _callbacks(config: TrainConfig) -> Iterator[Callback]:
-    yield RichProgressBar()
+    yield training_progress()
     if config.optimization.ema_decay:
         yield EMAWeightAveraging(decay=config.optimization.ema_decay)
     folder = config.run_dir

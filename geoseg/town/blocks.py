@@ -53,6 +53,8 @@ class Site:
     """The block less roads and pavements; may be in several parts."""
     district: District
     palette: Palette
+    sheds: bool
+    """Whether houses have sheds."""
     plan: BlockPlan
 
     def cover(self, area: Any, cover: str, level: int | None = None) -> None:
@@ -108,7 +110,8 @@ def _built(site: Site) -> None:
     site.cover(site.inner, base)
     plots = _plots(site, habit)
     houses = len(plots)
-    plots = with_sheds(site.rng, plots, site.inner, habit)
+    if site.sheds:
+        plots = with_sheds(site.rng, plots, site.inner, habit)
     gardens: list[Part] = []
     for number, plot in enumerate(plots):
         site.plan.buildings.append(_building(site, habit, plot, number >= houses))

@@ -66,7 +66,8 @@ def _blocks(settings: TownSettings, network: Network, roads: list[Road]) -> list
         inner = shapely.MultiPolygon(polygons_of(shapely.difference(block, shapely.union_all(near)), 40.0))
         if not inner.is_empty:
             rng = element_rng(settings.seed, _BLOCK, number)
-            plans.append(plan_block(Site(rng, inner, district, PALETTES[settings.palette], BlockPlan())))
+            palette = PALETTES[settings.palette]
+            plans.append(plan_block(Site(rng, inner, district, palette, settings.sheds, BlockPlan())))
     return plans
 
 

@@ -37,6 +37,8 @@ class TownSettings:
     """Standard deviation of the sensor's noise, in grey levels of 255."""
     blur_px: float = 0.6
     """Standard deviation of the lens blur in pixels; 0 is none."""
+    sheds: bool = True
+    """Whether garages and sheds stand beside the houses."""
     collar: bool = False
     """Whether a rotated, ragged footprint leaves a nodata collar around the scene."""
     crs: str = "EPSG:32633"

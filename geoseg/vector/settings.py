@@ -60,7 +60,7 @@ class CenterlineSettings(_Strict):
         default=60.0, ge=0, description="Holes in roads smaller than this (crowns, cars) do not part a line in two."
     )
     bridge_m: float = Field(
-        default=12.0,
+        default=16.0,
         ge=0,
         description="Gaps up to this, from border to border, are bridged where a road goes on straight and is not seen to end; 0: none.",
     )

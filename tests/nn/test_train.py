@@ -11,9 +11,10 @@ from safetensors.torch import save_file
 from geoseg.contract import load_contract
 from geoseg.errors import ConfigError, ModelError
 from geoseg.nn.data import Window
+from geoseg.nn.device import choose_device, choose_precision
 from geoseg.nn.modeldir import load_model
 from geoseg.nn.task import SegmentationTask, _rate, load_encoder
-from geoseg.nn.train import train
+from geoseg.nn.train import lightning_precision, train
 from geoseg.train_config import Optimization, load_train_config
 from tests.nn.training_sets import MAKERS, settings, source
 
@@ -227,3 +228,19 @@ def test_a_network_without_context_has_nothing_to_agree_on(tmp_path):
 def test_agreement_needs_room(tmp_path):
     with pytest.raises(ConfigError, match="256"):
         config(tmp_path, agreement=1.0, window_px=128)
+
+
+def test_without_a_terminal_each_epoch_is_a_line(tmp_path, capsys):
+    train(config(tmp_path, steps=4, steps_per_epoch=2))
+    told = capsys.readouterr().err.splitlines()
+    assert told[0].startswith("training: step 0 of 4 on ")
+    assert [line.split(":")[0] for line in told[1:]] == ["step 2 of 4", "step 4 of 4"]
+    assert all("mean IoU" in line and "min left" in line for line in told[1:])
+    assert not any("litlogger" in line or "LeafSpec" in line for line in told)
+
+
+def test_precision_is_what_the_processor_computes_in(tmp_path):
+    wanted = {"bfloat16": "bf16-mixed", "float32": "32-true"}
+    assert lightning_precision(config(tmp_path, precision="auto")) == wanted[choose_precision("auto", choose_device("auto"))]
+    assert lightning_precision(config(tmp_path, precision="32")) == "32-true"
+    assert lightning_precision(config(tmp_path, precision="bf16")) == "bf16-mixed"
