@@ -123,7 +123,7 @@ def _anchored(network: RoadNetwork, which: Ints, points: Ints, offsets: Ints, fa
     drop = (place == 0) | (place == lengths[line] - 1)
     for side, end in enumerate((edges.tail[which], edges.head[which])):
         reach = np.where(network.degree[end] > 2, nodes.radius[end] / factor, 0.0)
-        step = xy - nodes.xy[end][line]
+        step = xy - network.place[end][line]
         away = np.hypot(step[:, 0], step[:, 1]) >= reach[line]
         # Only what comes before the path first leaves the radius: it may come back to it later.
         seen = np.append(0, np.cumsum(away if side == 0 else away[::-1]))
@@ -141,7 +141,7 @@ def _anchored(network: RoadNetwork, which: Ints, points: Ints, offsets: Ints, fa
 
     return _Track(
         offsets=np.append(0, stops) + 2 * np.arange(len(which) + 1),
-        xy=between(xy, nodes.xy.astype(np.float64)),
+        xy=between(xy, network.place),
         radius=between(at["radius"].astype(np.float64), nodes.radius),
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geoseg.vector.arrays import Bools, Ints, owners_of
+from geoseg.vector.arrays import Bools, Floats, Ints, owners_of
 from geoseg.vector.job import VectorJob
 from geoseg.vector.road_bridges import Reach, bridged
 from geoseg.vector.road_gaps import bare
@@ -23,6 +23,7 @@ from geoseg.vector.road_graph import (
     walked,
     without_scraps,
 )
+from geoseg.vector.road_junctions import junction_places
 from geoseg.vector.roads import thinning_factor
 from geoseg.vector.runs import merged
 
@@ -31,6 +32,9 @@ _JOIN_M = 1.0
 
 _LOOK_M = 8.0
 """Length of road that says where it goes at its end."""
+
+_ARM_M = 15.0
+"""Length of road beyond a junction that says where its line comes from."""
 
 _WIDEST_M = 10.0
 """Largest half-width of a road that is bridged."""
@@ -46,6 +50,8 @@ class RoadNetwork:
     """Edges; `tail` and `head` are numbers of `nodes`. One without members is a bridge."""
     nodes: Nodes
     """The nodes that edges meet or end at."""
+    place: Floats
+    """(N, 2) where lines meet at each node, in pixels of the thinned raster."""
     degree: Ints
     """(N,) edge ends at each node; a ring's node has two."""
     component: Ints
@@ -83,10 +89,10 @@ def road_network(job: VectorJob, parts: Sequence[Path], values: Sequence[int]) -
         stay = np.zeros(len(nodes), bool)
         stay[bridges] = True
         edges, _ = contracted(edges, nodes, factor, _JOIN_M / pixel_m, stay)
-    return _ordered(table, nodes, edges)
+    return _ordered(table, nodes, edges, factor, max(3, round(_ARM_M / pixel_m)))
 
 
-def _ordered(table: PieceTable, nodes: Nodes, edges: Edges) -> RoadNetwork:
+def _ordered(table: PieceTable, nodes: Nodes, edges: Edges, factor: int, arm_px: int) -> RoadNetwork:
     """Edges and nodes by what they are, whatever order they came in."""
     edges, nodes, ring = _with_ring_nodes(table, nodes, edges)
     edges, nodes = _with_numbered_nodes(edges, nodes)
@@ -98,7 +104,9 @@ def _ordered(table: PieceTable, nodes: Nodes, edges: Edges) -> RoadNetwork:
     order = _order(table, edges)
     edges = edges.picked(order)
     component = merged(len(nodes), edges.tail, edges.head) + 1
-    return RoadNetwork(table, edges, nodes, edges.degrees(len(nodes)), component, ring[order])
+    degree = edges.degrees(len(nodes))
+    place = junction_places(table, nodes, edges, degree, factor, arm_px)
+    return RoadNetwork(table, edges, nodes, place, degree, component, ring[order])
 
 
 def keys_of(table: PieceTable, points: Ints) -> Ints:

@@ -191,7 +191,7 @@ def _node_chunks(job: VectorJob, network: RoadNetwork) -> Chunks:
         "component": network.component,
         "scene": np.full(count, job.scene, dtype=object),
     }
-    points = shapely.points(node_xy(job, network.nodes.xy.astype(np.float64)))
+    points = shapely.points(node_xy(job, network.place))
     yield geopandas.GeoDataFrame(columns, geometry=points, crs=job.crs or None)
 
 

@@ -241,6 +241,9 @@ def test_without_a_terminal_each_epoch_is_a_line(tmp_path, capsys):
 
 def test_precision_is_what_the_processor_computes_in(tmp_path):
     wanted = {"bfloat16": "bf16-mixed", "float32": "32-true"}
-    assert lightning_precision(config(tmp_path, precision="auto")) == wanted[choose_precision("auto", choose_device("auto"))]
+    assert (
+        lightning_precision(config(tmp_path, precision="auto"))
+        == wanted[choose_precision("auto", choose_device("auto"))]
+    )
     assert lightning_precision(config(tmp_path, precision="32")) == "32-true"
     assert lightning_precision(config(tmp_path, precision="bf16")) == "bf16-mixed"
