@@ -117,10 +117,15 @@ def _corners_to_border(a: Polygons, b: Polygons) -> Floats:
 def true_footprints(
     size: int, seed: int, noise: NetworkNoise, *, sheds: bool = True
 ) -> tuple[NDArray[np.uint8], Polygons, rasterio.Affine]:
-    """Noisy classes of a town, its footprints on the map, and the geotransform."""
+    """Noisy classes of a town, its footprints on the map, and the geotransform.
+
+    Left out are footprints of which the scene's rim leaves less than the smallest building of a layer.
+    """
     town = plan_town(TownSettings(size_px=(size, size), seed=seed, sheds=sheds))
     classes, _ = noisy_classes(town, noise)
-    return classes, np.array(building_outlines(town), dtype=object), transform_of(town)
+    footprints = np.array(building_outlines(town), dtype=object)
+    least = VectorSettings().building.min_area_m2
+    return classes, footprints[shapely.area(footprints) >= least], transform_of(town)
 
 
 def delivered(
