@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from geoseg.vector.arrays import Floats, Ints, offsets_of, owners_of, ranges
 from geoseg.vector.job import VectorJob
-from geoseg.vector.road_graph import walked
+from geoseg.vector.road_graph import in_chunks, walked
 from geoseg.vector.road_network import RoadNetwork, keys_of
 from geoseg.vector.roads import thinning_factor
 from geoseg.vector.simplify import thin
@@ -29,10 +29,6 @@ _TANGENT_POINTS = 4
 
 _LEAST_SMOOTH_PX = 1.5
 """Standard deviation that takes the staircase out of a line of pixels."""
-
-
-_CHUNK = 1 << 18
-"""Points of the network that are made lines together."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,12 +65,8 @@ def centerlines(job: VectorJob, network: RoadNetwork) -> Iterator[Centerlines]:
     Lines run from node to node, and those that meet there have the same end point to the last bit. A line of no length
     (a loop of a few pixels, smoothed to a point) is left out.
     """
-    edges = network.edges
-    piece = edges.members % max(edges.pieces, 1)
-    points = np.append(0, np.cumsum(network.table.last[piece] - network.table.start[piece] + 3))[edges.offsets[1:]]
-    chunk = points // _CHUNK
-    for number in np.unique(chunk):
-        yield finished(job, network, np.flatnonzero(chunk == number))
+    for which in in_chunks(network.table, network.edges):
+        yield finished(job, network, which)
 
 
 def finished(job: VectorJob, network: RoadNetwork, which: Ints) -> Centerlines:

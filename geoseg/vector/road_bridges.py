@@ -4,14 +4,14 @@ A dead end is joined to a dead end that looks back at it, else to the road ahead
 network as a whole, so blocks leave no trace.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import cKDTree
 
 from geoseg.vector.arrays import Bools, Bytes, Floats, Ints, owners_of
-from geoseg.vector.road_graph import Edges, Nodes, PieceTable, edges_of, split, walked
+from geoseg.vector.road_graph import Edges, Nodes, PieceTable, edges_of, in_chunks, split, walked
 
 _FACING = np.cos(np.radians(35.0))
 """Cosine of the angle by which either end may be turned away from the other."""
@@ -21,9 +21,6 @@ _AHEAD = np.cos(np.radians(30.0))
 
 _SIDEWAYS = 2.0
 """A place straight ahead is preferred to one that is nearer by less than this many times the way it lies aside."""
-
-_CHUNK = 1 << 18
-"""Points of the network looked at together."""
 
 Bare = Callable[[Bytes, Floats, Floats, Floats], Bools]
 """Says of gaps in roads of some classes, from one place to another and of some half-width, whether nothing in them can hide a road."""
@@ -132,7 +129,9 @@ def roads_ahead(
         # The circle that has the leaf on its rim, and in it all that lies ahead.
         half = (reach.gap_px + 2 * reach.widest_px) / 2
         ahead = cKDTree(leaves.xy[leaf] + leaves.way[leaf] * half)
-        for edge, point in _points_by_chunk(table, edges):
+        for which in in_chunks(table, edges):
+            point, offsets = walked(table, edges.picked(which))
+            edge = which[owners_of(offsets)]
             pairs = ahead.sparse_distance_matrix(cKDTree(_xy(table, point)), half, output_type="ndarray")
             targets = Targets(leaf[pairs["i"]], edge[pairs["j"]], point[pairs["j"]])
             found.append(_fitting(table, nodes, edges, leaves, targets, factor, reach))
@@ -142,17 +141,6 @@ def roads_ahead(
     order = np.lexsort((xy[:, 0], xy[:, 1], score, best.leaf))
     first = order[np.append(True, np.diff(best.leaf[order]) != 0)[: len(order)]]
     return Targets(best.leaf[first], best.edge[first], best.point[first])
-
-
-def _points_by_chunk(table: PieceTable, edges: Edges) -> Iterator[tuple[Ints, Ints]]:
-    """Edge and place in the table of all points, some edges at a time."""
-    piece = edges.members % max(edges.pieces, 1)
-    points = np.append(0, np.cumsum(table.last[piece] - table.start[piece] + 1))[edges.offsets[1:]]
-    chunk = points // _CHUNK
-    for number in np.unique(chunk):
-        which = np.flatnonzero(chunk == number)
-        point, offsets = walked(table, edges.picked(which))
-        yield which[owners_of(offsets)], point
 
 
 def _fitting(

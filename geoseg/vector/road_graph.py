@@ -7,7 +7,7 @@ as a whole and by what pieces and nodes are, so that how the scene was cut into 
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +20,9 @@ from geoseg.vector.parts import load_pieces
 from geoseg.vector.runs import merged
 
 _POINT = np.dtype([("x", "<i4"), ("y", "<i4"), ("radius", "<f4"), ("confidence", "<f4")])
+
+_CHUNK = 1 << 18
+"""Points of the network looked at together."""
 
 _ROUNDS = 8
 """Pruning a spur can make a new one, a few times over."""
@@ -171,6 +174,15 @@ def walked(table: PieceTable, edges: Edges) -> tuple[Ints, Ints]:
     step = np.repeat(1 - 2 * backwards.astype(np.int64), lengths)
     points = np.repeat(start, lengths) + step * ranges(np.zeros_like(lengths), lengths)
     return points, offsets_of(lengths)[edges.offsets]
+
+
+def in_chunks(table: PieceTable, edges: Edges) -> Iterator[Ints]:
+    """Edges in their order, as many at a time as have a bounded number of points."""
+    piece = edges.members % max(edges.pieces, 1)
+    points = np.append(0, np.cumsum(table.last[piece] - table.start[piece] + 1))[edges.offsets[1:]]
+    chunk = points // _CHUNK
+    for number in np.unique(chunk):
+        yield np.flatnonzero(chunk == number)
 
 
 def nodes_of(table: PieceTable, width: int) -> tuple[Nodes, Ints]:

@@ -12,16 +12,13 @@ junction:
 import numpy as np
 
 from geoseg.vector.arrays import Floats, Ints, ranges
-from geoseg.vector.road_graph import Edges, Nodes, PieceTable, walked
+from geoseg.vector.road_graph import Edges, Nodes, PieceTable, in_chunks, walked
 
 _LEAST_POINTS = 5
 """Points of an arm that say where it goes."""
 
 _PULL = 0.05
 """How strongly the skeleton's own junction counts, against a full arm: it decides where arms say nothing."""
-
-_CHUNK = 1 << 18
-"""Points of the network looked at together."""
 
 
 def junction_places(table: PieceTable, nodes: Nodes, edges: Edges, degree: Ints, factor: int, look_px: int) -> Floats:
@@ -33,7 +30,7 @@ def junction_places(table: PieceTable, nodes: Nodes, edges: Edges, degree: Ints,
     matrix = np.tile(_PULL * np.eye(2), (len(nodes), 1, 1))
     shift = np.zeros((len(nodes), 2))
     clear = np.where(degree > 2, np.ceil(nodes.radius / factor), 0).astype(np.int64) + 1
-    for which in _chunks(table, edges):
+    for which in in_chunks(table, edges):
         points, offsets = walked(table, edges.picked(which))
         ends = edges.tail[which], edges.head[which]
         for mine, other, side in ((*ends, 1), (*ends[::-1], -1)):
@@ -51,12 +48,6 @@ def junction_places(table: PieceTable, nodes: Nodes, edges: Edges, degree: Ints,
     # Arms that are nearly parallel meet far away.
     places: Floats = own + moved * np.minimum(1.0, reach / np.maximum(length, 1e-9))[:, None]
     return places
-
-
-def _chunks(table: PieceTable, edges: Edges) -> list[Ints]:
-    piece = edges.members % max(edges.pieces, 1)
-    points = np.append(0, np.cumsum(table.last[piece] - table.start[piece] + 1))[edges.offsets[1:]]
-    return [np.flatnonzero(points // _CHUNK == number) for number in np.unique(points // _CHUNK)]
 
 
 def _count_arms(
