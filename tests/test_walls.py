@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from geoseg.cli.program import cli
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "geoseg"
@@ -177,6 +180,14 @@ def test_help_is_quick():
         "from geoseg.cli import main; main(['--help'])\nimport sys\n"
         "assert not {'numpy', 'rasterio', 'geopandas', 'pydantic', 'scipy'} & set(sys.modules)"
     )
+
+
+@pytest.mark.parametrize("verb", ["map", "vectorize", "status", "verify", "demo", "train", "evaluate", "model check"])
+def test_help_reads_as_it_is_meant(verb):
+    told = CliRunner().invoke(cli, [*verb.split(), "--help"]).output
+    assert "Exit codes: 0" in told or verb == "demo"
+    assert "\\b" not in told
+    assert "   " not in told.split("Options:")[0].replace("\n  ", "\n")
 
 
 @pytest.mark.parametrize("path", [*parts(), *(ROOT / "pipelines").glob("*.py")], ids=lambda p: str(p.relative_to(ROOT)))

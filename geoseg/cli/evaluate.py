@@ -24,12 +24,11 @@ _PATH = click.Path(path_type=Path)
 @click.option("--pixel-size-m", type=float, help="Of the grid where both maps are vectors.  [default: 0.5]")
 @click.option("--warp", is_flag=True, default=None, help="Resample a prediction on another grid to the reference's.")
 def evaluate_command(config: Path | None, **options: Any) -> None:
-    r"""Compare PREDICTION with REFERENCE, each a class raster (GeoTIFF), a GeoPackage or a GeoJSON.
+    """Compare PREDICTION with REFERENCE, each a class raster (GeoTIFF), a GeoPackage or a GeoJSON.
 
     Pixels: IoU, F1, precision, recall, boundary F1, confusion matrix. Buildings as objects; roads as centrelines, with
     APLS. Vectors are painted on the pixel grid of the reference, else of the prediction.
 
-    \b
     Exit codes: 0 compared; 1 an output could not be written; 2 the maps cannot be compared.
     """
     from geoseg.evaluate.settings import load_evaluate_settings

@@ -44,15 +44,14 @@ from geoseg.vector.formats import LayerFormat
 @click.option("--verbose", is_flag=True, default=None, help="Print every step.")
 @click.option("--log-json", type=click.Path(path_type=Path), help="Append one JSON line per event to this file.")
 def map_command(inputs: tuple[str, ...], config: Path | None, **options: Any) -> int:
-    r"""Map GeoTIFFs.
+    """Map GeoTIFFs.
 
     INPUT is files, folders (searched for .tif and .tiff) or globs. Each scene gets NAME.gpkg, NAME.qgz and
     NAME_classes.tif in the output folder; in another format NAME_LAYER.parquet or .fgb. A run that was interrupted goes
     on where it stopped.
 
-    \b
     Exit codes: 0 all mapped or up to date; 1 some scene failed, is partial or was refused;
-                2 usage or configuration; 130 interrupted (run it again to go on).
+    2 usage or configuration; 130 interrupted (run it again to go on).
     """
     from geoseg.config import load_settings
 

@@ -31,9 +31,8 @@ def show_command(directory: Path | None) -> None:
 @click.option("--bands", type=Numbers(int, "1,2,3"), help="Bands of the scene in the order of the model's.")
 @click.option("--value-range", type=Numbers(float, "LOW,HIGH"), help="Pixel values to stretch to the model's range.")
 def check_command(directory: Path, scene: Path, **options: Any) -> int:
-    r"""Check that the model in DIRECTORY is whole, and that SCENE keeps its contract.
+    """Check that the model in DIRECTORY is whole, and that SCENE keeps its contract.
 
-    \b
     Exit codes: 0 geoseg map would map it; 1 it would not, and why; 2 usage.
     """
     from geoseg.run.model_check import check_model

@@ -11,11 +11,10 @@ _SHOWN = 20
 @click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with every scene.")
 def status_command(output: Path, as_json: bool) -> int:
-    r"""Tell what is done, running, waiting, interrupted, failed or refused in OUT, and why. Changes nothing.
+    """Tell what is done, running, waiting, interrupted, failed or refused in OUT, and why. Changes nothing.
 
-    \b
     Exit codes: 0 everything is done, or still running without a failure; 1 something failed, is partial, was refused,
-                interrupted, or is not there any more; 2 OUT is no output folder.
+    interrupted, or is not there any more; 2 OUT is no output folder.
     """
     import json
     from dataclasses import asdict

@@ -9,11 +9,10 @@ import click
 @click.option("--config", type=click.Path(path_type=Path), required=True, help="YAML file; see configs/train.")
 @click.option("--fresh", is_flag=True, help="Start anew, even where a killed run could go on.")
 def train_command(config: Path, fresh: bool) -> None:
-    r"""Train a model and write its directory, with curves, examples and scores in the run's folder.
+    """Train a model and write its directory, with curves, examples and scores in the run's folder.
 
     A run that was interrupted goes on from its last checkpoint. Needs the extra: pip install 'geoseg[train]'.
 
-    \b
     Exit codes: 0 trained; 2 the settings or the data are wrong; 130 interrupted (run it again to go on).
     """
     from geoseg.contract import load_contract

@@ -20,11 +20,10 @@ _PATH = click.Path(path_type=Path)
 @click.option("--workers", type=int, help="Processes; 0 works in this one.  [default: 0]")
 @click.option("--allow-ungeoreferenced", is_flag=True, default=None, help="Take a raster without CRS or geotransform.")
 def vectorize_command(config: Path | None, **options: Any) -> None:
-    r"""Vectorize CLASSES, any GeoTIFF of class ids (uint8, 0 background, 255 nodata).
+    """Vectorize CLASSES, any GeoTIFF of class ids (uint8, 0 background, 255 nodata).
 
     The layers are those that `geoseg map` writes: a class is a building, a road or an area as the legend says.
 
-    \b
     Exit codes: 0 written; 1 an output could not be written; 2 the raster cannot be taken.
     """
     from geoseg.run.vectorizing import vectorize

@@ -9,12 +9,11 @@ import click
 @click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a file.")
 def verify_command(output: Path, as_json: bool) -> int:
-    r"""Check every output in OUT against its checksum. Changes nothing.
+    """Check every output in OUT against its checksum. Changes nothing.
 
     GeoPackages and projects that QGIS opened or somebody edited since are named, and are not errors. In an edited file
     bit rot cannot be told from an edit; its database is checked all the same.
 
-    \b
     Exit codes: 0 nothing is lost; 1 an output is damaged, missing or has a hole; 2 OUT is no output folder.
     """
     import json
