@@ -21,6 +21,8 @@ def quiet_lightning() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for told in (".*LeafSpec.*", "Checkpoint directory .*", ".*does not have many workers.*"):
         warnings.filterwarnings("ignore", told, module="lightning")
+    # Sources without validation scenes have nothing to compute.
+    warnings.filterwarnings("ignore", ".*was called before the ``update`` method.*")
 
 
 class PlainLines(Callback):  # type: ignore[misc]
