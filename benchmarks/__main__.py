@@ -21,12 +21,11 @@ from geoseg.nn.device import choose_precision, prepare_process
 from geoseg.nn.modeldir import load_model
 from geoseg.nn.scaling import scale_pixels
 
-CHANNELS_LAST = torch.channels_last
 GEOSEG = [sys.executable, "-m", "geoseg.cli", "map"]
 
 
 def floor(
-    model_dir: Path, scene: Path, precision: str, tile: int = 1024, share: int = 4, layout: Any = CHANNELS_LAST
+    model_dir: Path, scene: Path, precision: str, tile: int = 1024, share: int = 4, layout: Any = torch.channels_last
 ) -> float:
     """Seconds for the bare forward of a scene, from every `share`-th tile of a grid without overlap.
 

@@ -1,9 +1,10 @@
 """python -m benchmarks.buildings [SIZE [SEED]]: squared buildings of a noisy town against the footprints it was drawn from.
 
 Three rows each: the raw pixels, plain simplification, and what geoseg delivers. First for a town of houses alone; then for
-one with sheds: all its footprints, those of 60 m² and more, and sheds. A shed of 3 by 4 m is 10 by 13 pixels under a blur of 2 and noise that is correlated over 10: how
-far each of its walls is off is one number of the noise, which no fit can average out: even a fit that is given the true
-shape and direction and moves only the walls reaches a mean IoU of .894 for them, and of .942 for all.
+one with sheds: all its footprints, those of 60 m² and more, and sheds. A shed of 3 by 4 m is 10 by 13 pixels under a blur
+of 2 and noise that is correlated over 10: how far each of its walls is off is one number of the noise, which no fit can
+average out: even a fit that is given the true shape and direction and moves only the walls reaches a mean IoU of .894 for
+them, and of .942 for all.
 """
 
 import sys

@@ -16,7 +16,7 @@ _MODULES = (_COMPILER, f"{_COMPILER}.utils")
 def import_without_compiler(*names: str) -> None:
     """Import modules that ask torch's compiler no more than whether it is there, and to leave their functions alone.
 
-    torchvision and timm import it for that at once: 2.6 of 6.3 seconds and 130 MB of every process, on two cores. geoseg
+    torchvision and timm import it for that at once: 2.6 of 6.3 seconds and 150 MB of every process, on two cores. geoseg
     compiles nothing. Who imports the compiler later gets the real one. Where the modules ask for more than that, they
     get the real one too.
     """

@@ -101,7 +101,6 @@ def _keep_curves(folder: Path, resumed: Path | None) -> None:
 
 def validate(task: "SegmentationTask", data: TrainingData, config: TrainConfig) -> dict[str, Any]:
     """Loss and scores by source on the validation scenes."""
-    quiet_lightning()
     trainer = pl.Trainer(
         accelerator="auto", devices=1, logger=False, enable_checkpointing=False, enable_model_summary=False,
         enable_progress_bar=False, precision=lightning_precision(config),
