@@ -51,7 +51,8 @@ class _Source(_Settings):
     weight: float = Field(default=1.0, gt=0)
     """Share of the training windows, relative to the other sources."""
     labelled: tuple[str, ...] | None = None
-    """Classes that are labelled; elsewhere only "none of these" is known. None: all of them."""
+    """Classes that are labelled throughout; elsewhere only "none of these" is known. None: all of them. What is drawn of
+    another class counts where it is drawn."""
     pixel_size_m: float | None = Field(default=None, gt=0)
     """Pixel size of images that do not tell it (no CRS)."""
     draw_m: tuple[float, float] | None = None

@@ -15,16 +15,18 @@ _NEVER = -30.0
 LossFn = Callable[[Tensor, Tensor], Tensor]
 
 
-def merge_unlabelled(logits: Tensor, known: Tensor) -> Tensor:
+def merge_unlabelled(logits: Tensor, known: Tensor, label: Tensor) -> Tensor:
     """Log-probabilities where "background" stands for every class that a sample's source does not label.
 
     A source with buildings only says "not a building" elsewhere, not "no road, no green". So channel 0 becomes
     log(p₀ + Σ p of the unlabelled classes), and their own channels vanish: whatever loss follows neither rewards nor
-    punishes how the rest is divided.
+    punishes how the rest is divided. Where a source draws some of a class that it does not label throughout (parks,
+    but no street trees), those pixels are sure all the same: theirs stay as they are.
 
     Args:
         logits: (N, K, H, W).
-        known: bool (N, K); class 0 is known everywhere.
+        known: bool (N, K), the classes that are labelled throughout; class 0 always is.
+        label: int64 (N, H, W), IGNORE where nothing is known.
 
     Returns (N, K, H, W), whose exponentials sum to 1 over K; for samples with all classes it is log_softmax.
 
@@ -36,7 +38,14 @@ def merge_unlabelled(logits: Tensor, known: Tensor) -> Tensor:
     own[:, 0] = False
     own = own[:, :, None, None]
     rest = torch.logsumexp(log_p.masked_fill(own, _NEVER), dim=1, keepdim=True)
-    return torch.cat([rest, log_p.masked_fill(~own, _NEVER)[:, 1:]], dim=1)
+    merged = torch.cat([rest, log_p.masked_fill(~own, _NEVER)[:, 1:]], dim=1)
+    return torch.where(drawn_apart(label, known)[:, None], log_p, merged)
+
+
+def drawn_apart(label: Tensor, known: Tensor) -> Tensor:
+    """Bool (N, H, W): pixels labelled with a class that their source does not label throughout."""
+    classes = label.masked_fill(label == IGNORE, 0)
+    return ~known.gather(1, classes.flatten(1)).view_as(label)
 
 
 class WeightedLoss(nn.Module):
@@ -61,7 +70,7 @@ class WeightedLoss(nn.Module):
         """
         if bool((label == IGNORE).all()):
             return logits.sum() * 0.0
-        log_p = merge_unlabelled(logits, known)
+        log_p = merge_unlabelled(logits, known, label)
         terms = [weight * loss(log_p, label) for weight, loss in self._terms]
         return torch.stack(terms).sum()
 

@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
+from geoseg.nn.losses import drawn_apart
+
 
 def scores(matrix: Tensor, names: Sequence[str], known: Sequence[bool] | None = None) -> dict[str, Any]:
     """IoU, F1, precision and recall by class, accuracy, and the mean IoU of the classes (background left out).
@@ -30,16 +32,19 @@ def scores(matrix: Tensor, names: Sequence[str], known: Sequence[bool] | None = 
     }
 
 
-def merged(predicted: Tensor, known: Tensor) -> Tensor:
+def merged(predicted: Tensor, label: Tensor, known: Tensor) -> Tensor:
     """Predictions with every class that the sample's source does not label turned into background.
+
+    Where the source draws such a class all the same, the prediction stays what it is.
 
     Args:
         predicted: int64 (N, H, W).
+        label: int64 (N, H, W), IGNORE where nothing is known.
         known: bool (N, K).
 
     """
     labelled = known.gather(1, predicted.flatten(1)).view_as(predicted)
-    return predicted * labelled
+    return predicted * (labelled | drawn_apart(label, known))
 
 
 def _class_scores(m: Tensor, i: int) -> dict[str, float]:

@@ -69,8 +69,9 @@ class _LossPass(ScenePass):
         height = span.owned_stop - span.start
         label = self._labels(span.start, span.owned_stop).astype(np.int64)
         label[~rows.valid[:height]] = NODATA
-        log_p = merge_unlabelled(self._scores[None, :, :height], self._known.to(self._scores.device))
-        target = torch.from_numpy(label)[None].to(log_p.device)
+        device = self._scores.device
+        target = torch.from_numpy(label)[None].to(device)
+        log_p = merge_unlabelled(self._scores[None, :, :height], self._known.to(device), target)
         self.total += float(functional.nll_loss(log_p, target, ignore_index=NODATA, reduction="sum"))
         self.pixels += int(np.count_nonzero(label != NODATA))
         nothing = np.empty((0, 0), np.uint8)

@@ -85,7 +85,7 @@ class SegmentationTask(pl.LightningModule):  # type: ignore[misc]
     def validation_step(self, batch: Window, _: int) -> None:
         """Count what was predicted, source by source."""
         logits = self(batch.image, batch.valid).float()
-        predicted = merged(logits.argmax(1), batch.known)
+        predicted = merged(logits.argmax(1), batch.label, batch.known)
         for index in sorted(set(batch.source.tolist())):
             own = batch.source == index
             self.matrices[index].update(predicted[own], batch.label[own])

@@ -18,6 +18,7 @@ from geoseg.vector.arrays import Bools, Ints
 from geoseg.vector.assemble import block_arcs, halves_of
 from geoseg.vector.buildings import Squared, SquaringSettings, squared
 from geoseg.vector.job import VectorJob
+from geoseg.vector.necks import squared_apart
 from geoseg.vector.parts import NO_SQUARES, Borders, Squares, Table, load_squares
 from geoseg.vector.rings import Idle, rings_of
 from geoseg.vector.runs import merged
@@ -41,7 +42,8 @@ def squared_alone(job: VectorJob, how: SquaringSettings, table: Table, borders: 
     arcs = block_arcs(borders, np.arange(len(value)), _line(job.shape[1]), raw=True)
     idle = _idle(table, borders, ~feature & inner & (value != NODATA))
     rings = rings_of(halves_of(arcs, alone), idle, job.limits.min_hole[value])
-    return _stored(region, squared(rings.polygons(rings.xy.astype(np.float64)), how))
+    found, of = squared_apart(rings.polygons(rings.xy.astype(np.float64)), how)
+    return _stored(region[of], found)
 
 
 def _line(width: int) -> Seam:
@@ -73,21 +75,28 @@ class Alone:
     parts: Sequence[Path]
     regions: Regions
 
-    def squared(self, pixels: NDArray[Any], region: Ints, how: SquaringSettings) -> Squared:
-        """Square (B,) raw polygons, each of the scene's `region`, or the first of several; those known are taken."""
-        polygons = np.full(len(region), None, dtype=object)
-        shape, direction, known = np.zeros(len(region), np.int64), np.zeros(len(region)), np.zeros(len(region), bool)
+    def squared(self, pixels: NDArray[Any], region: Ints, single: Bools, how: SquaringSettings) -> tuple[Squared, Ints]:
+        """Square (B,) raw polygons, each of the scene's `region`, or the first of several; those known are taken.
+
+        Returns what came of them and the polygon that each belongs to, ascending; a `single` building that necks link
+        has several.
+        """
+        found, owner = Squared(np.zeros(0, object), np.zeros(0, np.int64), np.zeros(0)), [np.zeros(0, np.int64)]
+        order = np.argsort(region)
         for block in np.unique(self.regions.last_block[region]):
             squares = load_squares(self.parts[block])
-            _, at, of = np.intersect1d(
-                region, self.regions.of_block[block][squares.region], assume_unique=True, return_indices=True
-            )
-            polygons[at], shape[at], direction[at] = _polygons(squares)[of], squares.shape[of], squares.direction[of]
-            known[at] = True
-        rest = np.flatnonzero(~known)
-        more = squared(pixels[rest], how)
-        polygons[rest], shape[rest], direction[rest] = more.polygons, more.shape, more.direction
-        return Squared(polygons, shape, direction)
+            of = self.regions.of_block[block][squares.region]
+            at = order[np.minimum(np.searchsorted(region, of, sorter=order), len(order) - 1)]
+            mine = np.flatnonzero(region[at] == of)
+            found = found.followed_by(Squared(_polygons(squares), squares.shape, squares.direction).picked(mine))
+            owner.append(at[mine])
+        known = np.isin(np.arange(len(region)), np.concatenate(owner))
+        apart, together = np.flatnonzero(~known & single), np.flatnonzero(~known & ~single)
+        more, building = squared_apart(pixels[apart], how)
+        found = found.followed_by(more).followed_by(squared(pixels[together], how))
+        all_owners = np.concatenate([*owner, apart[building], together])
+        by_owner = np.argsort(all_owners, kind="stable")
+        return found.picked(by_owner), all_owners[by_owner]
 
 
 def _polygons(squares: Squares) -> NDArray[Any]:

@@ -58,6 +58,8 @@ class SquaringSettings:
     """The raw outline may leave a wall by this much before it has a corner there."""
     shortest_px: float
     """Walls shorter than this are dropped."""
+    neck_px: float = 0.0
+    """Parts of a building that only less than this links are buildings by themselves; up to 1: none are."""
     crown_px: float = 15.0
     """Largest radius of a crown whose bite in the border is no part of the building's shape; 0: none."""
     pixel: tuple[float, float] = (1.0, 1.0)
@@ -77,6 +79,17 @@ class Squared:
     direction: Floats
     """(B,) main direction on the ground in radians, from the columns towards the rows, 0 ≤ θ < π/2."""
 
+    def picked(self, which: NDArray[Any]) -> "Squared":
+        """Some of them."""
+        return Squared(self.polygons[which], self.shape[which], self.direction[which])
+
+    def followed_by(self, other: "Squared") -> "Squared":
+        """These and then others."""
+        both = zip(
+            (self.polygons, self.shape, self.direction), (other.polygons, other.shape, other.direction), strict=True
+        )
+        return Squared(*(np.concatenate(column) for column in both))
+
 
 def squared(buildings: NDArray[Any], how: SquaringSettings) -> Squared:
     """Square buildings given as raw polygons on the pixel lattice, each by itself."""
@@ -94,6 +107,11 @@ def squared(buildings: NDArray[Any], how: SquaringSettings) -> Squared:
         turned = (direction + turn) % (math.pi / 2)
         candidates.append((1, turned, _models(rings, walls, turned, "right", shed, how)))
     return _best(buildings, candidates, hidden, how)
+
+
+def hidden_by_crowns(buildings: NDArray[Any], how: SquaringSettings) -> NDArray[Any]:
+    """What crowns hide of buildings given as raw polygons on the pixel lattice; None where there is none."""
+    return _walls(_rings(buildings, how.pixel), how)[1]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

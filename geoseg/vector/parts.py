@@ -72,7 +72,7 @@ class Squares:
     """Buildings that were squared with the block."""
 
     region: Ints
-    """(B,) region of this block, ascending."""
+    """(B,) region of this block, ascending; one comes several times where necks link parts."""
     shape: Ints
     """(B,) which of `buildings.SHAPES` each is."""
     direction: Floats

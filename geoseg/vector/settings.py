@@ -30,6 +30,11 @@ class BuildingSettings(_Strict):
     )
     shortest_m: float = Field(default=1.5, gt=0, description="Walls shorter than this are dropped.")
     shortest_px: float = Field(default=2.5, gt=0, description="The same in pixels.")
+    neck_m: float = Field(
+        default=3.0,
+        ge=0,
+        description="Parts linked by less than this, beside a gap that runs on between them, are buildings by themselves; 0: none.",
+    )
     crown_m: float = Field(
         default=4.5,
         ge=0,

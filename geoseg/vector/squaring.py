@@ -16,7 +16,7 @@ import shapely
 
 from geoseg.legend import NODATA
 from geoseg.vector.alone import Alone
-from geoseg.vector.arrays import Bools, Floats, Ints
+from geoseg.vector.arrays import Bools, Floats, Ints, ranges
 from geoseg.vector.assemble import Selection, rings_by_block
 from geoseg.vector.buildings import SHAPES, SquaringSettings
 from geoseg.vector.footprints import Footprints, Polygons, Shelf
@@ -47,6 +47,7 @@ def squaring_settings(job: VectorJob) -> SquaringSettings:
     return SquaringSettings(
         tolerance_px=max(how.tolerance_px, how.tolerance_m / job.pixel_m),
         shortest_px=max(how.shortest_px, how.shortest_m / job.pixel_m),
+        neck_px=how.neck_m / job.pixel_m,
         crown_px=how.crown_m / job.pixel_m,
         pixel=(width / job.pixel_m, height / job.pixel_m) if abs(width / height - 1) > _SQUARE else (1.0, 1.0),
         least_iou=how.least_iou,
@@ -108,25 +109,40 @@ def _squared(job: VectorJob, alone: Alone, simple: Rings, raw: Rings, touching: 
     outlines = simple.polygons(simple.xy.astype(np.float64))
     pixels = raw.polygons(raw.xy.astype(np.float64))
     _, first, of_unit = np.unique(group[region], return_index=True, return_inverse=True)
-    found = alone.squared(_united(pixels, of_unit), region[first], how)
-    polygons = found.polygons[of_unit]
-    for k in np.flatnonzero(np.bincount(of_unit) > 1):
-        members = np.flatnonzero(of_unit == k)
-        if found.polygons[k] is not None:
-            parts = parted(pixels[members], found.polygons[k], found.direction[k], how)
+    size = np.bincount(of_unit)
+    found, unit = alone.squared(_united(pixels, of_unit), region[first], size == 1, how)
+    rows = np.bincount(unit, minlength=len(size))
+    whose = np.repeat(np.arange(len(region)), rows[of_unit])
+    row = ranges((np.cumsum(rows) - rows)[of_unit], rows[of_unit])
+    unit, polygons = of_unit[whose], found.polygons[row]
+    for k in np.flatnonzero(size > 1):
+        members = np.flatnonzero(unit == k)
+        if (whole := polygons[members[0]]) is not None:
+            parts = parted(pixels[whose[members]], whole, found.direction[row[members[0]]], how)
             polygons[members] = None if parts is None else parts
     polygons = _on_scene(on_grid(polygons), job.shape)
-    good = ~shapely.is_missing(polygons) & ~kept[region]
-    together = np.bincount(of_unit, weights=~good) == 0
-    good = together[of_unit]
-    return Footprints(
-        region=region,
-        pixels=alone.regions.pixels[region],
+    part, own = rows[unit] > 1, outlines[whose]
+    own[part] = _within(polygons[part], own[part])
+    good = ~shapely.is_missing(polygons) & ~shapely.is_missing(own) & ~kept[region[whose]]
+    good = (np.bincount(unit, weights=~good) == 0)[unit]
+    outlines = np.where(good, own, outlines[whose])
+    made = Footprints(
+        region=region[whose],
+        pixels=alone.regions.pixels[region[whose]],
         outlines=outlines,
         polygons=np.where(good, polygons, outlines),
-        shape=np.where(good, found.shape[of_unit], 0),
-        direction=found.direction[of_unit],
+        shape=np.where(good, found.shape[row], 0),
+        direction=found.direction[row],
     )
+    again = np.append(False, whose[1:] == whose[:-1])
+    return made.picked(~(part & ~good & again))
+
+
+def _within(polygons: Polygons, outlines: Polygons) -> Polygons:
+    """What lies of polygons in outlines, the largest piece of each: outlines of parts; None where there is none."""
+    largest = np.array([largest_part(shared) for shared in shapely.intersection(polygons, outlines)], dtype=object)
+    largest[shapely.is_empty(largest) | (shapely.get_type_id(largest) != shapely.GeometryType.POLYGON)] = None
+    return largest
 
 
 def _united(polygons: Polygons, of_unit: Ints) -> Polygons:
@@ -185,6 +201,8 @@ def _cut_by_larger(shelf: Shelf, index: int) -> Footprints:
     def larger(at: Ints, other: Footprints, to: Ints) -> Bools:
         one, two = (mine.pixels[at], -mine.region[at]), (other.pixels[to], -other.region[to])
         bigger = (two[0] > one[0]) | ((two[0] == one[0]) & (two[1] > one[1]))
+        # Parts of one building lie in one file, larger ones first.
+        bigger |= (one[1] == two[1]) & (to < at)
         over: Bools = bigger & shapely.relate_pattern(mine.polygons[at], other.polygons[to], "T********")
         return over
 

@@ -81,7 +81,8 @@ def _building_chunks(job: VectorJob, regions: Regions, selection: Selection, bui
     number = np.cumsum(selection.wanted, dtype=np.int64)
     for found in buildings:
         mine = found.picked(selection.wanted[found.region])
-        frame = _polygons(job, regions, mine.region, mine.polygons, number[mine.region])
+        ids = number[mine.region] + int(number[-1]) * _places(mine.region)
+        frame = _polygons(job, regions, mine.region, mine.polygons, ids)
         frame["regularized"] = mine.squared
         frame["shape"] = np.array(SHAPES, dtype=object)[mine.shape]
         frame["orientation_deg"] = orientation_deg(job, mine)

@@ -30,7 +30,7 @@ def test_cross_entropy_with_all_classes_is_pytorchs(logits):
 
 def test_unlabelled_classes_join_the_background(logits):
     p = logits.softmax(1)
-    merged = merge_unlabelled(logits, BUILDINGS).exp().double()
+    merged = merge_unlabelled(logits, BUILDINGS, label(2)).exp().double()
     torch.testing.assert_close(merged[:, 0], p[:, 0] + p[:, 2] + p[:, 3], rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(merged[:, 1], p[:, 1], rtol=1e-5, atol=1e-6)
     assert merged[:, 2:].max() < 1e-9
@@ -38,7 +38,7 @@ def test_unlabelled_classes_join_the_background(logits):
 
 def test_each_sample_is_merged_by_its_own_source(logits):
     known = torch.stack([ALL[0], BUILDINGS[0]])
-    merged = merge_unlabelled(logits, known).double()
+    merged = merge_unlabelled(logits, known, label(2)).double()
     torch.testing.assert_close(merged[0], functional.log_softmax(logits, 1)[0], rtol=1e-5, atol=1e-5)
     assert merged[1, 2:].exp().max() < 1e-9
 
@@ -52,6 +52,17 @@ def test_not_a_building_says_nothing_about_road_or_green(logits):
     torch.testing.assert_close(share[:, 2], share[:, 0], rtol=1e-4, atol=1e-7)
     assert (logits.grad[:, 1] > 0).all()
     assert (logits.grad[:, [0, 2, 3]] < 0).all()
+
+
+def test_what_is_drawn_of_a_class_that_is_not_labelled_throughout_counts(logits):
+    drawn = label(2)
+    drawn[:, 2:4] = 3
+    drawn[:, 7] = IGNORE
+    WeightedLoss({"cross_entropy": 1.0})(logits, drawn, BUILDINGS).backward()
+    assert (logits.grad[:, 3, 2:4] < 0).all()
+    assert (logits.grad[:, :3, 2:4] > 0).all()
+    assert (logits.grad[:, 3][drawn == 0] < 0).all()
+    assert (logits.grad[:, :, 7] == 0).all()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,6 +11,7 @@ from torchmetrics.functional.classification import (
     multiclass_recall,
 )
 
+from geoseg.nn.data_sources import IGNORE
 from geoseg.nn.metrics import merged, scores
 
 NAMES = ["background", "building", "road", "green"]
@@ -55,4 +56,12 @@ def test_a_class_neither_there_nor_predicted_has_no_score():
 def test_merged_turns_unlabelled_classes_into_background():
     predicted = torch.tensor([[[0, 1], [2, 3]]] * 2)
     known = torch.tensor([[True, True, False, False], [True] * 4])
-    assert merged(predicted, known).tolist() == [[[0, 1], [0, 0]], [[0, 1], [2, 3]]]
+    nothing = torch.zeros_like(predicted)
+    assert merged(predicted, nothing, known).tolist() == [[[0, 1], [0, 0]], [[0, 1], [2, 3]]]
+
+
+def test_merged_keeps_them_where_the_source_draws_them():
+    predicted = torch.tensor([[[3, 1], [2, 3]]])
+    label = torch.tensor([[[3, 3], [0, IGNORE]]])
+    known = torch.tensor([[True, True, False, False]])
+    assert merged(predicted, label, known).tolist() == [[[3, 1], [0, 0]]]

@@ -1,0 +1,131 @@
+"""Buildings linked by a neck: their pixels touch, but over less than any building is wide, so each part is one itself.
+
+A network makes such necks where houses stand a metre or two apart. The parts are what a building's pixels fall into when
+they are eroded; each then takes back the pixels nearest to it.
+"""
+
+from typing import Any
+
+import numpy as np
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.features import rasterize, shapes
+from scipy.ndimage import distance_transform_edt
+from shapely.geometry import shape
+
+from geoseg.vector.arrays import Ints
+from geoseg.vector.buildings import Squared, SquaringSettings, hidden_by_crowns, squared
+
+_PART = 1.2
+"""Widths of a neck that a square as large as the smallest part has on a side."""
+
+_GAP = 1.0
+"""Widths of a neck up to which what lies beside it is a gap."""
+
+_FACING = 1.25
+"""Widths of a neck over which two buildings face one another across the gap, at least."""
+
+_WHOLE = 0.95
+"""Share of a part's pixels that have to hang together."""
+
+_LARGEST_PX = 1 << 22
+"""Pixels of the largest box that is looked at: buildings of more are halls or mistakes."""
+
+
+def squared_apart(buildings: NDArray[Any], how: SquaringSettings) -> tuple[Squared, Ints]:
+    """Square buildings given as raw polygons on the pixel lattice, parts linked by a neck each by itself.
+
+    Returns what came of them, and the building that each belongs to, ascending. Where a part finds no model that is
+    good enough, the building was no two, and is squared whole.
+    """
+    parts, building = parted_at_necks(buildings, how)
+    found = squared(parts, how)
+    several = np.bincount(building, minlength=len(buildings)) > 1
+    poor = np.unique(building[several[building] & shapely.is_missing(found.polygons)])
+    if not len(poor):
+        return found, building
+    stays, whole = np.flatnonzero(~np.isin(building, poor)), squared(buildings[poor], how)
+    both = np.concatenate([building[stays], poor])
+    return found.picked(stays).followed_by(whole).picked(order := np.argsort(both, kind="stable")), both[order]
+
+
+def parted_at_necks(buildings: NDArray[Any], how: SquaringSettings) -> tuple[NDArray[Any], Ints]:
+    """Parts of buildings on the pixel lattice and the building of each; larger parts come first."""
+    whole = [[building] for building in buildings]
+    least = (_PART * how.neck_px) ** 2
+    left, top, right, bottom = shapely.bounds(buildings).T
+    large = (shapely.area(buildings) >= 2 * least) & ((right - left) * (bottom - top) <= _LARGEST_PX)
+    found = np.flatnonzero(large & (how.neck_px > 1))
+    half = how.neck_px / 2
+    found = found[shapely.get_num_geometries(_eroded(buildings[found], half, how)) > 1]
+    cores = _eroded(_uncovered(buildings[found], how), half, how)
+    closed = _eroded(_eroded(buildings[found], -_GAP * half, how), _GAP * half, how)
+    faces = _eroded(closed, _FACING * half, how)
+    for building, core, face in zip(found.tolist(), cores, faces, strict=True):
+        whole[building] = _parts(buildings[building], _face_to_face(core, face), least, how.pixel)
+    parts = np.array([part for some in whole for part in some], dtype=object)
+    return parts, np.repeat(np.arange(len(whole)), [len(some) for some in whole])
+
+
+def _face_to_face(cores: Any, faces: Any) -> NDArray[Any]:
+    """Cores that lie in one face with others: a gap ran beside their neck, as long as they face one another.
+
+    Beside the neck that a crown leaves of a roof there is no gap, and closing it joins nothing.
+    """
+    core: NDArray[Any] = shapely.get_parts(cores)
+    face = shapely.get_parts(faces)
+    shared = shapely.area(shapely.intersection(core[:, None], face[None, :]))
+    if not shared.size:
+        return core[:0]
+    own = np.where(shared.max(axis=1) > 0, shared.argmax(axis=1) + 1, 0)
+    facing: NDArray[Any] = core[(np.bincount(own)[own] > 1) & (own > 0)]
+    return facing
+
+
+def _uncovered(buildings: NDArray[Any], how: SquaringSettings) -> NDArray[Any]:
+    """Buildings with what crowns hide of them."""
+    if not len(buildings):
+        return buildings
+    hidden = hidden_by_crowns(buildings, how)
+    return np.where(shapely.is_missing(hidden), buildings, shapely.union(buildings, hidden))
+
+
+def _eroded(buildings: NDArray[Any], by_px: float, how: SquaringSettings) -> NDArray[Any]:
+    """What is left of buildings that far from their borders; what comes to them where it is negative."""
+    on_ground = shapely.transform(buildings, lambda xy: xy * how.pixel)
+    eroded: NDArray[Any] = shapely.transform(shapely.buffer(on_ground, -by_px, quad_segs=2), lambda xy: xy / how.pixel)
+    return eroded
+
+
+def _parts(building: Any, cores: NDArray[Any], least: float, pixel: tuple[float, float]) -> list[Any]:
+    """Polygons of the pixels nearest to each of a building's cores; the building where there are no two large ones."""
+    if len(cores) < 2:
+        return [building]
+    left, top, right, bottom = (int(bound) for bound in building.bounds)
+    frame = {"out_shape": (bottom - top, right - left), "transform": Affine.translation(left, top)}
+    inside = rasterize([building], dtype=np.uint8, **frame) > 0
+    core = rasterize(zip(cores, range(1, len(cores) + 1), strict=True), dtype=np.int32, **frame)
+    near = _nearest(core, pixel) * inside
+    core[np.bincount(near.ravel(), minlength=len(cores) + 1)[core] < least] = 0
+    if len(np.unique(core)) < 3:
+        return [building]
+    near = _nearest(core, pixel) * inside
+    found: dict[int, Any] = {}
+    for geometry, number in shapes(near, mask=inside, connectivity=4, transform=frame["transform"]):
+        polygon = shape(geometry)
+        if polygon.area > found.get(int(number), shapely.Polygon()).area:
+            found[int(number)] = polygon
+    parts = sorted(found.values(), key=lambda part: part.area, reverse=True)
+    hang_together = sum(part.area for part in parts) >= _WHOLE * building.area
+    return parts if hang_together else [building]
+
+
+def _nearest(core: NDArray[np.int32], pixel: tuple[float, float]) -> NDArray[np.int32]:
+    """Number of the core nearest to each pixel."""
+    width, height = pixel
+    row, column = distance_transform_edt(
+        core == 0, sampling=(height, width), return_distances=False, return_indices=True
+    )
+    nearest: NDArray[np.int32] = core[row, column]
+    return nearest
