@@ -26,6 +26,9 @@ _GAP = 1.0
 _FACING = 1.25
 """Widths of a neck over which two buildings face one another across the gap, at least."""
 
+_STAIR_PX = 0.75
+"""By which the border is simplified before it is eroded: staircases of pixels take fifteen times as long."""
+
 _WHOLE = 0.95
 """Share of a part's pixels that have to hang together."""
 
@@ -58,9 +61,11 @@ def parted_at_necks(buildings: NDArray[Any], how: SquaringSettings) -> tuple[NDA
     large = (shapely.area(buildings) >= 2 * least) & ((right - left) * (bottom - top) <= _LARGEST_PX)
     found = np.flatnonzero(large & (how.neck_px > 1))
     half = how.neck_px / 2
-    found = found[shapely.get_num_geometries(_eroded(buildings[found], half, how)) > 1]
-    cores = _eroded(_uncovered(buildings[found], how), half, how)
-    closed = _eroded(_eroded(buildings[found], -_GAP * half, how), _GAP * half, how)
+    plain = shapely.simplify(buildings[found], _STAIR_PX)
+    several = shapely.get_num_geometries(_eroded(plain, half, how)) > 1
+    found, plain = found[several], plain[several]
+    cores = _eroded(_uncovered(buildings[found], plain, how), half, how)
+    closed = _eroded(_eroded(plain, -_GAP * half, how), _GAP * half, how)
     faces = _eroded(closed, _FACING * half, how)
     for building, core, face in zip(found.tolist(), cores, faces, strict=True):
         whole[building] = _parts(buildings[building], _face_to_face(core, face), least, how.pixel)
@@ -83,12 +88,12 @@ def _face_to_face(cores: Any, faces: Any) -> NDArray[Any]:
     return facing
 
 
-def _uncovered(buildings: NDArray[Any], how: SquaringSettings) -> NDArray[Any]:
-    """Buildings with what crowns hide of them."""
+def _uncovered(buildings: NDArray[Any], plain: NDArray[Any], how: SquaringSettings) -> NDArray[Any]:
+    """Buildings, given raw and simplified, simplified with what crowns hide of them."""
     if not len(buildings):
-        return buildings
+        return plain
     hidden = hidden_by_crowns(buildings, how)
-    return np.where(shapely.is_missing(hidden), buildings, shapely.union(buildings, hidden))
+    return np.where(shapely.is_missing(hidden), plain, shapely.union(plain, hidden))
 
 
 def _eroded(buildings: NDArray[Any], by_px: float, how: SquaringSettings) -> NDArray[Any]:
