@@ -44,8 +44,8 @@ def floor(
         return (time.perf_counter() - started) / max(1, int(tiles) // share) * tiles
 
 
-def mapped(name: str, scene: Path, model: Path, *more: str) -> tuple[Usage, dict[str, float]]:
-    """Map a scene anew; returns what it used, and the seconds from its first read to each stage."""
+def mapped(name: str, scene: Path, model: Path, *more: str, watched: bool = False) -> tuple[Usage, dict[str, float]]:
+    """Map a scene anew; returns what it used (memory where it is watched), and the seconds from its first read to each stage."""
     out, log = WORK / "out" / name, WORK / f"{name}.jsonl"
     log.unlink(missing_ok=True)
     usage = run(
@@ -61,7 +61,8 @@ def mapped(name: str, scene: Path, model: Path, *more: str) -> tuple[Usage, dict
             "--log-json",
             str(log),
             *more,
-        ]
+        ],
+        watched=watched,
     )
     events = [json.loads(line) for line in log.read_text().splitlines()]
     start = next(_time(e) for e in events if e["event"] == "scene")
@@ -91,7 +92,7 @@ def speed(size: int = 8192) -> None:
         print(
             f"speed {size}² workers {workers}: floor {precision} {bare:.1f} s; class raster {stages['raster'] / bare:.2f} ×, "
             f"GeoPackage {stages['over'] / bare:.2f} ×; forward {stages['forward_share']:.0%} of strips; "
-            f"start-up {stages['startup']:.1f} s; process {usage.wall_s:.1f} s, {usage.cpu_s:.0f} CPU-s, {usage.peak_mb:.0f} MB"
+            f"start-up {stages['startup']:.1f} s; process {usage.wall_s:.1f} s, {usage.cpu_s:.0f} CPU-s"
         )
     eager = floor(model, scene, "float32", tile=512, share=16, layout=torch.contiguous_format)
     print(
@@ -113,8 +114,7 @@ def costs(size: int = 8192) -> None:
         usage, stages = mapped(f"stub_{name}", scene, model, "--workers", "0")
         print(
             f"stub {name} {size}²: {usage.cpu_s - empty.cpu_s:.1f} CPU-s to the GeoPackage without start-up "
-            f"({empty.cpu_s:.1f}); wall to class raster {stages['raster']:.1f} s, to GeoPackage {stages['over']:.1f} s; "
-            f"{usage.peak_mb:.0f} MB"
+            f"({empty.cpu_s:.1f}); wall to class raster {stages['raster']:.1f} s, to GeoPackage {stages['over']:.1f} s"
         )
 
 
@@ -123,7 +123,9 @@ def memory(width: int = 8192) -> None:
     for workers in ("0", "1"):
         peaks = {}
         for height in (width, 4 * width):
-            usage, _ = mapped(f"memory_{workers}", texture(height, width), resnet18(), "--workers", workers)
+            usage, _ = mapped(
+                f"memory_{workers}", texture(height, width), resnet18(), "--workers", workers, watched=True
+            )
             peaks[height] = usage.peak_mb
         low, high = peaks.values()
         print(
