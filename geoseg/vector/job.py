@@ -91,12 +91,13 @@ class VectorJob:
     @property
     def limits(self) -> Limits:
         """The sizes below which regions are dropped and holes filled."""
-        min_area, min_hole = np.zeros(256, np.int64), np.zeros(256, np.int64)
+        min_area, min_hole, walled = np.zeros(256, np.int64), np.zeros(256, np.int64), np.zeros(256, bool)
         for c in self.legend:
             rule = self.settings.of_rule(c.rule)
             min_area[c.id] = max(1, rule.min_area_px, math.ceil(rule.min_area_m2 / self.pixel_m**2))
             min_hole[c.id] = max(rule.min_hole_px, math.ceil(rule.min_hole_m2 / self.pixel_m**2))
-        return Limits(min_area, min_hole)
+            walled[c.id] = c.rule == "building"
+        return Limits(min_area, min_hole, walled)
 
 
 def block_rows(job: VectorJob) -> int:

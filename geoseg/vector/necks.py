@@ -14,7 +14,7 @@ from rasterio.features import rasterize, shapes
 from scipy.ndimage import distance_transform_edt
 from shapely.geometry import shape
 
-from geoseg.vector.arrays import Ints
+from geoseg.vector.arrays import Bools, Ints
 from geoseg.vector.buildings import Squared, SquaringSettings, hidden_by_crowns, squared
 
 _PART = 1.2
@@ -25,6 +25,15 @@ _GAP = 1.0
 
 _FACING = 1.25
 """Widths of a neck over which two buildings face one another across the gap, at least."""
+
+_WAIST = 0.15
+"""Squares of half a neck that a gap fills on either side of a waist, at least."""
+
+_TOUCH_PX = 1.0
+"""How far apart shapes may come to lie that touch: eroding and growing rounds their corners."""
+
+_EPS_PX = 0.1
+"""By which a core is grown beyond where it began, lest slivers are left along its walls."""
 
 _STAIR_PX = 0.75
 """By which the border is simplified before it is eroded: staircases of pixels take fifteen times as long."""
@@ -64,28 +73,51 @@ def parted_at_necks(buildings: NDArray[Any], how: SquaringSettings) -> tuple[NDA
     plain = shapely.simplify(buildings[found], _STAIR_PX)
     several = shapely.get_num_geometries(_eroded(plain, half, how)) > 1
     found, plain = found[several], plain[several]
-    cores = _eroded(_uncovered(buildings[found], plain, how), half, how)
+    bare = _uncovered(buildings[found], plain, how)
+    cores = _eroded(bare, half, how)
     closed = _eroded(_eroded(plain, -_GAP * half, how), _GAP * half, how)
     faces = _eroded(closed, _FACING * half, how)
-    for building, core, face in zip(found.tolist(), cores, faces, strict=True):
-        whole[building] = _parts(buildings[building], _face_to_face(core, face), least, how.pixel)
+    gaps = shapely.difference(closed, bare)
+    for building, core, face, roof, gap in zip(found.tolist(), cores, faces, bare, gaps, strict=True):
+        core = shapely.get_parts(core)
+        chosen = _face_to_face(core, face) | _waisted(core, roof, gap, how)
+        whole[building] = _parts(buildings[building], core[chosen], least, how.pixel)
     parts = np.array([part for some in whole for part in some], dtype=object)
     return parts, np.repeat(np.arange(len(whole)), [len(some) for some in whole])
 
 
-def _face_to_face(cores: Any, faces: Any) -> NDArray[Any]:
+def _face_to_face(core: NDArray[Any], faces: Any) -> Bools:
     """Cores that lie in one face with others: a gap ran beside their neck, as long as they face one another.
 
     Beside the neck that a crown leaves of a roof there is no gap, and closing it joins nothing.
     """
-    core: NDArray[Any] = shapely.get_parts(cores)
     face = shapely.get_parts(faces)
     shared = shapely.area(shapely.intersection(core[:, None], face[None, :]))
     if not shared.size:
-        return core[:0]
+        return np.zeros(len(core), bool)
     own = np.where(shared.max(axis=1) > 0, shared.argmax(axis=1) + 1, 0)
-    facing: NDArray[Any] = core[(np.bincount(own)[own] > 1) & (own > 0)]
+    facing: Bools = (np.bincount(own)[own] > 1) & (own > 0)
     return facing
+
+
+def _waisted(core: NDArray[Any], roof: Any, gaps: Any, how: SquaringSettings) -> Bools:
+    """Cores linked by a waist, which has a gap from one to the other on either side: two corners that touch.
+
+    The neck that a crown leaves of a roof runs along a wall, on the other side of which there is no gap.
+    """
+    waisted = np.zeros(len(core), bool)
+    gap = shapely.get_parts(gaps)
+    gap = gap[shapely.area(gap) > _WAIST * (how.neck_px / 2) ** 2]
+    if len(gap) < 2:
+        return waisted
+    opened = _eroded(core, -how.neck_px / 2 - _EPS_PX, how)
+    for neck in shapely.get_parts(shapely.difference(roof, shapely.union_all(opened))):
+        linked = shapely.dwithin(opened, neck, _TOUCH_PX)
+        beside = gap[shapely.dwithin(gap, neck, _TOUCH_PX), None]
+        between = shapely.dwithin(beside, opened[linked], _TOUCH_PX).sum(axis=1) > 1
+        if between.sum() > 1:
+            waisted |= linked
+    return waisted
 
 
 def _uncovered(buildings: NDArray[Any], plain: NDArray[Any], how: SquaringSettings) -> NDArray[Any]:

@@ -33,7 +33,7 @@ class BuildingSettings(_Strict):
     neck_m: float = Field(
         default=3.0,
         ge=0,
-        description="Parts linked by less than this, beside a gap that runs on between them, are buildings by themselves; 0: none.",
+        description="Parts linked by less than this, with a gap between them, are buildings by themselves; 0: none.",
     )
     crown_m: float = Field(
         default=4.5,

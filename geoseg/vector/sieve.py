@@ -19,6 +19,8 @@ class Limits:
     """A region of a class with fewer pixels is a speck."""
     min_hole: Ints
     """Background with fewer pixels inside one region of a class is filled."""
+    walled: Bools
+    """Classes that take no speck that lies beside something else: a small lawn between two houses is no roof."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,14 +48,14 @@ class _Touching:
 def sieved(runs: Runs, of_run: Ints, limits: Limits, open_sides: tuple[bool, bool]) -> Regions:
     """Regions after specks went to the neighbour they share most border with, and pinholes to what surrounds them.
 
-    A speck with no neighbour but specks and nodata becomes background. Regions that touch the block's upper or lower
+    Classes with walls take a speck only where nothing else is beside it. A speck with no neighbour but specks and nodata becomes background. Regions that touch the block's upper or lower
     side are left alone where that side is open, for they may go on in the next block.
     """
     regions = _measured(runs, of_run, runs.value)
     cut = _on_sides(regions.of_run, runs, open_sides)
     speck = (regions.pixels < limits.min_area[regions.value]) & ~cut
     if speck.any():
-        regions = _absorbed(runs, regions, speck)
+        regions = _absorbed(runs, regions, speck, limits.walled)
     edge = _on_sides(regions.of_run, runs, (True, True))
     hole = (regions.value == BACKGROUND) & (regions.pixels < limits.min_hole.max()) & ~edge
     if hole.any():
@@ -113,11 +115,15 @@ def _touching(runs: Runs, regions: Regions, wanted: Bools) -> _Touching:
     )
 
 
-def _absorbed(runs: Runs, regions: Regions, speck: Bools) -> Regions:
+def _absorbed(runs: Runs, regions: Regions, speck: Bools, walled: Bools) -> Regions:
     touching = _touching(runs, regions, speck)
     value = regions.value.copy()
     value[speck] = BACKGROUND
     taker = ~speck[touching.other] & (regions.value[touching.other] != NODATA)
+    last = walled[regions.value[touching.other]]
+    others = np.zeros(len(speck), bool)
+    others[touching.one[taker & ~last]] = True
+    taker &= ~(last & others[touching.one])
     takes = _longest(touching.one[taker], touching.other[taker], touching.length[taker], len(speck))
     value[takes[0]] = regions.value[takes[1]]
     return _remerged(runs, regions, value, touching)

@@ -44,6 +44,20 @@ def test_houses_a_gap_apart_are_two(degrees, at):
     assert (iou(found.polygons, np.array([turned(RIGHT, degrees), turned(LEFT, degrees)])) > 0.95).all()
 
 
+@pytest.mark.parametrize("degrees", [0, 17, 45, 80])
+@pytest.mark.parametrize(
+    "right",
+    [box(78, 63, 128, 99), affinity.rotate(box(77, 48, 107, 78), -45, origin=(77, 48))],
+    ids=["at both corners", "at one"],
+)
+def test_houses_that_touch_at_a_corner_are_two(degrees, right):
+    left = box(30, 30, 80, 66)
+    both = np.array([turned(house, degrees) for house in (right.difference(left), left)])
+    found, building = squared_apart(np.array([pixels(shapely.union_all(both))]), HOW)
+    assert building.tolist() == [0, 0]
+    assert (np.sort(iou(found.polygons[:, None], both[None, :]), axis=None)[-2:] > 0.93).all()
+
+
 @pytest.mark.parametrize("degrees", [0, 30])
 def test_parts_have_all_pixels_between_them_larger_ones_first(degrees):
     whole = linked(degrees)
@@ -133,3 +147,17 @@ def test_layers_of_a_scene_hold_both_houses_whatever_the_blocks(tmp_path):
 
 def test_it_can_be_turned_off(tmp_path):
     assert len(scene(tmp_path, 150, neck_m=0.0)["buildings"]) == 3
+
+
+@pytest.mark.parametrize("degrees", [0, 20])
+def test_a_small_lawn_between_two_houses_is_no_roof(tmp_path, degrees):
+    """It shares all but its ends with their walls; a crown within a roof shares all of it."""
+    footprints = [turned(LEFT, degrees), turned(RIGHT, degrees)]
+    lawn, crown = turned(box(75, 42, 79, 60), degrees), turned(Point(45, 62).buffer(4), degrees)
+    drawn = [(house, 1) for house in footprints] + [(lawn, 3), (crown, 3)]
+    classes = rasterio.features.rasterize(drawn, out_shape=(160, 160), dtype="uint8")
+    found = layers(make_job(tmp_path, classes, how=VectorSettings()))
+    assert len(found["buildings"]) == 2
+    assert found["green"].empty
+    areas = sorted(footprint.area for footprint in footprints)
+    assert np.sort(found["buildings"]["area_m2"]) == pytest.approx(np.array(areas) * 0.09, rel=0.03)

@@ -16,7 +16,7 @@ from geoseg.vector.blocks import block_part
 from geoseg.vector.seams import joined
 from geoseg.vector.sieve import Limits
 
-NONE = Limits(np.zeros(256, np.int64), np.zeros(256, np.int64))
+NONE = Limits(np.zeros(256, np.int64), np.zeros(256, np.int64), np.zeros(256, bool))
 
 
 def one_shot(classes):
