@@ -5,19 +5,22 @@ such a stretch about as well as straight walls do, its samples belong to no wall
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from geoseg.vector.arrays import Bools, Floats, Ints
+from geoseg.vector.arrays import Bools, Floats, Ints, offsets_of
 
 _FIT = 0.28
 """Scatter about the circle (root mean square) that an arc may have, in tolerances."""
 
 _THAN_WALLS = 2.2
 """The same against the scatter about straight walls through its corners: that of a square notch is three times as large."""
+
+_CHORD = 4.0
+"""Sides of an arc are shorter than this times the root of the product of its radius and the tolerance, √8 without noise."""
 
 _LEAST_ARC = math.radians(80)
 _LEAST_SAMPLES = 10
@@ -36,48 +39,76 @@ class Crown:
 
 @dataclass(frozen=True, slots=True)
 class Uncovered:
-    """A ring without the samples along crowns."""
+    """Rings without the samples along crowns."""
 
-    samples: Floats
-    """(N, 2) what is left, in order; empty where the whole ring is a crown's."""
-    gaps: Ints
-    """Samples after which some are missing."""
-    crowns: list[Crown]
+    samples: list[Floats]
+    """(N, 2) what is left of each, in order; empty where the whole ring is a crown's."""
+    gaps: list[Ints]
+    """Samples of each after which some are missing."""
+    crowns: list[list[Crown]]
+    """Those along each."""
 
 
-def uncovered(samples: Floats, corners: Ints, tolerance_px: float, largest_px: float) -> Uncovered:
-    """Find the crowns along a ring of samples, the building on the right, and leave out their samples.
+def uncovered(
+    samples: Floats, offsets: Ints, corners: Sequence[Ints], tolerance_px: float, largest_px: float
+) -> Uncovered:
+    """Find the crowns along rings of samples, the building on the right, and leave out their samples.
 
-    `corners` are those of Douglas–Peucker; crowns have a radius between `tolerance_px` and `largest_px`.
+    `corners` are those of Douglas–Peucker, as numbers of samples within each ring; crowns have a radius between
+    `tolerance_px` and `largest_px`.
     """
-    hidden, crowns = np.zeros(len(samples), bool), []
-    for stretch, bends in _hollows(samples, corners):
-        inner = stretch if len(stretch) == len(samples) else stretch[_MOUTH_PX : len(stretch) - _MOUTH_PX]
-        crown, scatter = _crown(samples[inner], tolerance_px, largest_px)
-        if crown is not None and scatter < _THAN_WALLS * _wall_scatter(samples, bends):
-            crowns.append(crown)
-            hidden[stretch] = True
-    if not crowns:
-        return Uncovered(samples, np.zeros(0, np.int64), crowns)
-    return Uncovered(*_left(samples, hidden), crowns)
+    rings = [samples[first:stop] for first, stop in pairwise(offsets)]
+    found = Uncovered(rings, [np.zeros(0, np.int64)] * len(rings), [[] for _ in rings])
+    for number in _bent_inwards(samples, offsets, corners):
+        ring = rings[number]
+        hidden = np.zeros(len(ring), bool)
+        for stretch, bends in _hollows(ring, corners[number], _CHORD * math.sqrt(largest_px * tolerance_px)):
+            inner = stretch if len(stretch) == len(ring) else stretch[_MOUTH_PX : len(stretch) - _MOUTH_PX]
+            crown, scatter = _crown(ring[inner], tolerance_px, largest_px)
+            if crown is not None and scatter < _THAN_WALLS * _wall_scatter(ring, bends):
+                found.crowns[number].append(crown)
+                hidden[stretch] = True
+        if hidden.any():
+            found.samples[number], found.gaps[number] = _left(ring, hidden)
+    return found
 
 
-def _hollows(samples: Floats, corners: Ints) -> Iterator[tuple[Ints, Ints]]:
-    """Stretches whose corners all bend into the building, and those corners with the one before and the one after."""
+def _bent_inwards(samples: Floats, offsets: Ints, corners: Sequence[Ints]) -> list[int]:
+    """Rings with a corner that bends into the building."""
+    counts = np.array([len(found) for found in corners], np.int64)
+    first = offsets_of(counts)
+    ring = np.repeat(np.arange(len(counts)), counts)
+    xy = samples[np.concatenate([np.zeros(0, np.int64), *corners]) + offsets[:-1][ring]]
+    place, size = np.arange(len(ring)) - first[:-1][ring], counts[ring]
+    ahead = xy[first[:-1][ring] + (place + 1) % size] - xy
+    behind = ahead[first[:-1][ring] + (place - 1) % size]
+    inward = behind[:, 0] * ahead[:, 1] - behind[:, 1] * ahead[:, 0] > 0
+    bent: list[int] = np.unique(ring[inward]).tolist()
+    return bent
+
+
+def _hollows(samples: Floats, corners: Ints, longest: float) -> Iterator[tuple[Ints, Ints]]:
+    """Stretches whose corners all bend into the building, and those corners with the one before and the one after.
+
+    None with a side longer than `longest`.
+    """
     count, size = len(corners), len(samples)
     ahead = np.roll(samples[corners], -1, axis=0) - samples[corners]
     behind = np.roll(ahead, 1, axis=0)
     inward = behind[:, 0] * ahead[:, 1] - behind[:, 1] * ahead[:, 0] > 0
+    short = np.hypot(*ahead.T) <= longest
     if inward.all():
-        yield np.arange(size), np.append(corners, corners[0] + size)
+        if short.all():
+            yield np.arange(size), np.append(corners, corners[0] + size)
         return
     for first in np.flatnonzero(inward & ~np.roll(inward, 1)).tolist():
         last = first
         while inward[(last + 1) % count]:
             last += 1
         at = np.arange(first - 1, last + 2)
-        bends = corners[at % count] + size * (at // count)
-        yield np.arange(bends[0] - _MOUTH_PX, bends[-1] + _MOUTH_PX) % size, bends
+        if short[at[:-1] % count].all():
+            bends = corners[at % count] + size * (at // count)
+            yield np.arange(bends[0] - _MOUTH_PX, bends[-1] + _MOUTH_PX) % size, bends
 
 
 def _wall_scatter(samples: Floats, bends: Ints) -> float:

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from geoseg.vector.arrays import Floats, Ints
+from geoseg.vector.arrays import Floats, Ints, offsets_of, ranges
 
 Directions = Literal["right", "diagonal", "free"]
 """Where walls may run: along the main direction and across it, at 45° to it too, or anywhere."""
@@ -71,41 +71,56 @@ class Line:
 
     angle: float
     """Direction in radians."""
+    nx: float
+    """Unit vector across it."""
+    ny: float
     c: float
     wall: Wall
 
-    @property
-    def normal(self) -> Point:
-        """Unit vector across it."""
-        return -math.sin(self.angle), math.cos(self.angle)
+    @classmethod
+    def through(cls, x: float, y: float, angle: float, wall: Wall) -> "Line":
+        """The line through a point in a direction."""
+        nx, ny = -math.sin(angle), math.cos(angle)
+        return cls(angle, nx, ny, nx * x + ny * y, wall)
 
     def meets(self, other: "Line") -> Point | None:
         """Where the two cross; None where they are parallel."""
-        cross = math.sin(other.angle - self.angle)
+        cross = self.nx * other.ny - self.ny * other.nx
         if abs(cross) < 1e-6:
             return None
-        (ax, ay), (bx, by) = self.normal, other.normal
-        return (self.c * by - other.c * ay) / cross, (ax * other.c - bx * self.c) / cross
+        return (self.c * other.ny - other.c * self.ny) / cross, (self.nx * other.c - other.nx * self.c) / cross
 
 
-def walls_of(samples: Floats, corners: Ints, trim: float, gaps: Ints) -> list[Wall]:
-    """Walls between the corners of a closed ring of samples; the `trim` samples next to a corner count for no wall.
+def walls_of(
+    samples: Floats, offsets: Ints, corners: Sequence[Ints], trim: float, gaps: Sequence[Ints]
+) -> list[list[Wall]]:
+    """Walls between the corners of each of many closed rings of (N, 2) samples, of which `offsets` says where they begin.
 
-    There is no wall across a gap, after one of `gaps`, with a corner on both sides: its neighbours meet.
+    Corners and gaps are numbers of samples within their ring. The `trim` samples next to a corner count for no wall, and
+    there is no wall across a gap, after one of `gaps`, with a corner on both sides: its neighbours meet.
     """
-    count = len(samples)
-    stops = np.append(corners[1:], corners[0] + count)
-    walls = []
-    for first, stop in zip(corners.tolist(), stops.tolist(), strict=True):
-        if stop - first == 1 and first in gaps:
-            continue
-        cut = int(min(trim, (stop - first) / 4))
-        mine = samples[np.arange(first + cut, stop - cut + 1) % count]
-        x, y = mine.T
-        dx, dy = samples[stop % count] - samples[first]
-        # Python's own numbers: sums of a few of them are three times as fast as NumPy's.
-        sums = (float(total) for total in (x.sum(), y.sum(), x @ x, x @ y, y @ y))
-        walls.append(Wall(float(dx), float(dy), len(mine), *sums))
+    counts = np.array([len(found) for found in corners], np.int64)
+    ring, first = np.repeat(np.arange(len(counts)), counts), np.concatenate([np.zeros(0, np.int64), *corners])
+    size, start = np.diff(offsets)[ring], offsets[:-1][ring]
+    ends = np.cumsum(counts)[counts > 0] - 1
+    stop = np.append(first[1:], 0)
+    stop[ends] = first[ends - counts[counts > 0] + 1] + size[ends]
+    after_gap = np.concatenate([np.zeros(0, np.int64), *(g + o for g, o in zip(gaps, offsets[:-1], strict=True))])
+    there = (stop - first > 1) | ~np.isin(start + first, after_gap)
+    ring, first, stop, size, start = ring[there], first[there], stop[there], size[there], start[there]
+    if not len(ring):
+        return [[] for _ in counts]
+    cut = np.minimum(trim, (stop - first) / 4).astype(np.int64)
+    length = stop - first - 2 * cut + 1
+    at = np.repeat(start, length) + ranges(first + cut, length) % np.repeat(size, length)
+    x, y = samples[at].T
+    # A wall's sums are its own, whatever other walls there are: the same building has the same walls in any company.
+    sums = np.add.reduceat(np.stack([x, y, x * x, x * y, y * y]), offsets_of(length)[:-1], axis=1)
+    dx, dy = (samples[start + stop % size] - samples[start + first]).T
+    walls: list[list[Wall]] = [[] for _ in counts]
+    # Python's own numbers: sums of a few of them are three times as fast as NumPy's.
+    for number, wall in zip(ring.tolist(), np.stack([dx, dy, length, *sums], axis=1).tolist(), strict=True):
+        walls[number].append(Wall(*wall))
     return walls
 
 
@@ -115,19 +130,20 @@ def main_direction(walls: Sequence[Wall]) -> float:
     First by the lengths of the walls (fourfold mean angle), then by total least squares over the samples of all walls
     near it, those across it turned by a right angle.
     """
+    ways = [math.atan2(w.dy, w.dx) for w in walls]
     angle = math.atan2(
-        sum(_weight(w) * math.sin(4 * math.atan2(w.dy, w.dx)) for w in walls),
-        sum(_weight(w) * math.cos(4 * math.atan2(w.dy, w.dx)) for w in walls),
+        sum(_weight(w) * math.sin(4 * way) for w, way in zip(walls, ways, strict=True)),
+        sum(_weight(w) * math.cos(4 * way) for w, way in zip(walls, ways, strict=True)),
     )
     angle /= 4
     for _ in range(2):
         along = across = mixed = 0.0
-        for wall in walls:
-            off = math.remainder(math.atan2(wall.dy, wall.dx) - angle, math.pi / 2)
+        for wall, way in zip(walls, ways, strict=True):
+            off = math.remainder(way - angle, math.pi / 2)
             if abs(off) > math.pi / 12:
                 continue
             xx, xy, yy = wall.spread
-            turned = round((math.atan2(wall.dy, wall.dx) - off - angle) / (math.pi / 2)) % 2
+            turned = round((way - off - angle) / (math.pi / 2)) % 2
             along, across, mixed = (
                 (along + yy, across + xx, mixed - xy) if turned else (along + xx, across + yy, mixed + xy)
             )
@@ -176,7 +192,7 @@ def _line(wall: Wall, theta: float, directions: Directions) -> Line:
         step = math.pi / 2 if directions == "right" else math.pi / 4
         angle = theta + step * round((angle - theta) / step)
     n = max(wall.count, 1.0)
-    return Line(angle, (-math.sin(angle) * wall.x + math.cos(angle) * wall.y) / n, wall)
+    return Line.through(wall.x / n, wall.y / n, angle, wall)
 
 
 def _merged(lines: list[Line], theta: float, directions: Directions, shortest: float) -> list[Line]:
@@ -222,7 +238,7 @@ def _step(a: Line, b: Line) -> Line:
     y = (a.wall.y / n[0] + a.wall.dy / 2 + b.wall.y / n[1] - b.wall.dy / 2) / 2
     size = abs(b.c - a.c)
     wall = Wall(math.cos(angle) * size, math.sin(angle) * size, 0.0, x, y, 0.0, 0.0, 0.0)
-    return Line(angle, -math.sin(angle) * x + math.cos(angle) * y, wall)
+    return Line.through(x, y, angle, wall)
 
 
 def _corners(lines: list[Line]) -> list[Point]:
@@ -238,10 +254,7 @@ def _corners(lines: list[Line]) -> list[Point]:
 def _lengths(lines: list[Line], corners: list[Point]) -> list[float]:
     """Length of each line from corner to corner, negative where it runs backwards."""
     ahead = [*corners[1:], corners[0]]
-    return [
-        (b[0] - a[0]) * math.cos(line.angle) + (b[1] - a[1]) * math.sin(line.angle)
-        for line, a, b in zip(lines, corners, ahead, strict=True)
-    ]
+    return [(b[0] - a[0]) * line.ny - (b[1] - a[1]) * line.nx for line, a, b in zip(lines, corners, ahead, strict=True)]
 
 
 def _without(lines: list[Line], at: int, theta: float, directions: Directions) -> list[Line]:
