@@ -80,7 +80,9 @@ def parted_at_necks(buildings: NDArray[Any], how: SquaringSettings) -> tuple[NDA
     gaps = shapely.difference(closed, bare)
     for building, core, face, roof, gap in zip(found.tolist(), cores, faces, bare, gaps, strict=True):
         core = shapely.get_parts(core)
-        chosen = _face_to_face(core, face) | _waisted(core, roof, gap, how)
+        chosen = _face_to_face(core, face)
+        if not chosen.all():
+            chosen |= _waisted(core, roof, gap, how)
         whole[building] = _parts(buildings[building], core[chosen], least, how.pixel)
     parts = np.array([part for some in whole for part in some], dtype=object)
     return parts, np.repeat(np.arange(len(whole)), [len(some) for some in whole])
