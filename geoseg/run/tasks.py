@@ -77,9 +77,6 @@ class ProbeTask:
 
     def run(self) -> Runtime:
         """Device and precision here; raises ConfigError or ModelError before any scene is touched."""
-        import segmentation_models_pytorch
-        import torch
-
         from geoseg.nn.session import ModelSpec, forward_of, resolve
 
         device, precision = resolve(self.settings.device, self.settings.precision)
@@ -92,6 +89,9 @@ class ProbeTask:
                 threads=self.settings.threads,
             )
         )
+        import segmentation_models_pytorch  # not before geoseg.nn, which imports it without torch's compiler
+        import torch
+
         # Plain strings: torch.__version__ is of a class of torch, and would make the driver import it.
         names = {"torch": torch, "segmentation_models_pytorch": segmentation_models_pytorch}
         versions = {name: str(module.__version__) for name, module in names.items()}

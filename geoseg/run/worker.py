@@ -20,5 +20,4 @@ def dask_setup(worker: Any) -> None:
         for thread in os.listdir("/proc/self/task"):  # noqa: PTH208 - names are all that is wanted
             os.sched_setaffinity(int(thread), {int(c) for c in cpus.split(",")})
     if NETWORK in worker.state.total_resources:
-        importlib.import_module("segmentation_models_pytorch")
         importlib.import_module("geoseg.nn.session")
