@@ -55,6 +55,7 @@ def forward_of(spec: ModelSpec) -> Forward:
         _forwards.clear()  # a run has one model
         _forwards[key] = Forward(load_model(spec.directory), spec.contract, spec.device, spec.precision)
         loads += 1
+        give_back_memory()  # what imports and loading took besides
     return _forwards[key]
 
 
