@@ -16,7 +16,7 @@ demo: .venv/run
 	$(BIN)/geoseg demo -o demo
 
 test: .venv/dev
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
+	$(BIN)/python -m pytest
 
 install: .venv/dev
 

@@ -26,7 +26,6 @@ def has_slurm() -> bool:
 
 pytestmark = [
     pytest.mark.slurm,
-    pytest.mark.xdist_group("slurm"),  # one node: one test at a time
     pytest.mark.slow,
     pytest.mark.skipif(not has_slurm(), reason="no SLURM here: run tests/slurm/setup.sh as root"),
 ]
