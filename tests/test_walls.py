@@ -121,8 +121,7 @@ def test_imports_keep_to_the_walls(path):
             allowed = MAY_IMPORT[part] | {part}
             assert target.split(".")[0] in allowed or target in allowed, f"{part} imports {target}"
         owners = OWNERS.get(module.split(".")[0])
-        lazily_probed = part == "run" and module in ("torch", "segmentation_models_pytorch")  # versions, on a worker
-        assert owners is None or part in owners or lazily_probed, f"{part} imports {module}"
+        assert owners is None or part in owners, f"{part} imports {module}"
 
 
 @pytest.mark.parametrize("path", parts(), ids=lambda p: str(p.relative_to(PACKAGE)))

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import segmentation_models_pytorch
+import torch
+
 from geoseg.contract import Contract
 from geoseg.grid.tiling import Grid, Strip
 from geoseg.memory import give_back_memory
@@ -44,6 +47,11 @@ def resolve(device: str, precision: str) -> tuple[str, Precision]:
     """Device and precision that this process would use; raises ConfigError."""
     chosen = choose_device(device)
     return chosen, choose_precision(precision, chosen)
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries of networks, as plain strings: torch's own is of a class of torch."""
+    return {module.__name__: str(module.__version__) for module in (torch, segmentation_models_pytorch)}
 
 
 def forward_of(spec: ModelSpec) -> Forward:

@@ -77,7 +77,7 @@ class ProbeTask:
 
     def run(self) -> Runtime:
         """Device and precision here; raises ConfigError or ModelError before any scene is touched."""
-        from geoseg.nn.session import ModelSpec, forward_of, resolve
+        from geoseg.nn.session import ModelSpec, forward_of, resolve, versions
 
         device, precision = resolve(self.settings.device, self.settings.precision)
         forward_of(
@@ -89,13 +89,7 @@ class ProbeTask:
                 threads=self.settings.threads,
             )
         )
-        import segmentation_models_pytorch  # not before geoseg.nn, which imports it without torch's compiler
-        import torch
-
-        # Plain strings: torch.__version__ is of a class of torch, and would make the driver import it.
-        names = {"torch": torch, "segmentation_models_pytorch": segmentation_models_pytorch}
-        versions = {name: str(module.__version__) for name, module in names.items()}
-        return Runtime(device, precision, versions)
+        return Runtime(device, precision, versions())
 
 
 @dataclass(frozen=True, slots=True)

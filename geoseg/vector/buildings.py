@@ -23,8 +23,7 @@ from geoseg.vector.walls import Directions, Wall, fitted, main_direction, walls_
 SHAPES = ("outline", "right angles", "diagonal walls", "free angles", "circle")
 """What an outline can be."""
 
-_RIGHT, _CIRCLE = 1, 4
-_MODELS: tuple[tuple[int, Directions], ...] = ((_RIGHT, "right"), (2, "diagonal"), (3, "free"))
+_MODELS: tuple[tuple[int, Directions], ...] = ((1, "right"), (2, "diagonal"), (3, "free"))
 _TRIM_PX = 2.0
 _COST = 0.002
 """Agreement (IoU) that a further corner has to bring."""
@@ -43,9 +42,6 @@ _LEAST_RADIUS = 3.0
 
 _CIRCLE_CORNERS = 6
 """Corners that a circle is charged for: one more than a rectangle, of which noise makes none."""
-
-_LEAST_COORDINATES = 4
-"""Of any outline: those of a triangle."""
 
 _PRIOR = (0.0, 0.0, 0.02, 0.04, 0.02)
 """Agreement that a shape has to bring more than right angles do, by number."""
@@ -104,17 +100,14 @@ def squared(buildings: NDArray[Any], how: SquaringSettings) -> Squared:
     walls = _walls(seen, how)
     shells = np.flatnonzero(np.append(True, np.diff(rings.building) != 0))
     direction = np.array([main_direction(walls[shell]) for shell in shells])
-    choice = _Choice(buildings, hidden, direction, how)
-    for number, directions in _MODELS:
-        wanted = choice.may_gain(number)
-        choice.offer(number, direction, _models(rings, walls, direction, directions, wanted, how))
-    choice.offer(_CIRCLE, direction, _circles(buildings, how))
+    every = np.ones(len(buildings), bool)
+    candidates = [(k, direction, _models(rings, walls, direction, way, every, how)) for k, way in _MODELS]
+    candidates.append((4, direction, _circles(buildings, how)))
     shed = shapely.area(buildings) < (_SHED * how.tolerance_px) ** 2
     for turn in _TURNS:
         turned = (direction + turn) % (math.pi / 2)
-        wanted = shed & choice.may_gain(_RIGHT)
-        choice.offer(_RIGHT, turned, _models(rings, walls, turned, "right", wanted, how))
-    return choice.taken
+        candidates.append((1, turned, _models(rings, walls, turned, "right", shed, how)))
+    return _best(buildings, candidates, hidden, how)
 
 
 def hidden_by_crowns(buildings: NDArray[Any], how: SquaringSettings) -> NDArray[Any]:
@@ -232,36 +225,28 @@ def _circles(buildings: NDArray[Any], how: SquaringSettings) -> NDArray[Any]:
     return _in_pixels(circles, how.pixel)
 
 
-class _Choice:
-    """For each building the model so far with the best agreement, where it is not hidden, less the cost of its corners."""
-
-    def __init__(self, buildings: NDArray[Any], hidden: NDArray[Any], direction: Floats, how: SquaringSettings) -> None:
-        self._area, self._hidden, self._how = shapely.area(buildings), hidden, how
-        self._seen, self._score = _less(buildings, hidden), np.full(len(buildings), -np.inf)
-        nothing = np.full(len(buildings), None, dtype=object)
-        self.taken = Squared(nothing, np.zeros(len(buildings), np.int64), direction.copy())
-
-    def may_gain(self, number: int) -> Bools:
-        """Buildings of which a model of this shape could still be the best, if it agreed with all pixels."""
-        gains: Bools = 1 - self._cost(number, _LEAST_COORDINATES, self._area) > self._score
-        return gains
-
-    def offer(self, number: int, way: Floats, polygons: NDArray[Any]) -> None:
-        """Take (B,) models, given by shape and main direction, where they are better; None is none."""
-        best = self.taken.polygons
+def _best(
+    buildings: NDArray[Any],
+    candidates: list[tuple[int, Floats, NDArray[Any]]],
+    hidden: NDArray[Any],
+    how: SquaringSettings,
+) -> Squared:
+    """For each building the model, given by shape and main direction, with the best agreement, where it is not hidden, less the cost of its corners."""
+    seen = _less(buildings, hidden)
+    best = np.full(len(buildings), None, dtype=object)
+    shape, score = np.zeros(len(buildings), np.int64), np.full(len(buildings), -np.inf)
+    direction = candidates[0][1].copy()
+    for number, way, polygons in candidates:
         there = np.flatnonzero(shapely.is_valid(polygons) & ~shapely.equals_exact(polygons, best))
-        agreement = _agreement(polygons[there], self._seen[there], self._hidden[there])
-        corners = _CIRCLE_CORNERS if number == _CIRCLE else shapely.get_num_coordinates(polygons[there])
-        score = agreement - self._cost(number, corners, self._area[there])
-        better = (agreement >= self._how.least_iou) & (score > self._score[there])
+        agreement = _agreement(polygons[there], seen[there], hidden[there])
+        corners = _CIRCLE_CORNERS if number == 4 else shapely.get_num_coordinates(polygons[there])
+        area = shapely.area(buildings[there])
+        cost = _PRIOR[number] + _PRIOR_PX[number] / area + np.maximum(_COST, _COST_PX / area) * corners
+        better = (agreement >= how.least_iou) & (agreement - cost > score[there])
         taken = there[better]
-        best[taken], self.taken.shape[taken], self.taken.direction[taken] = polygons[taken], number, way[taken]
-        self._score[taken] = score[better]
-
-    @staticmethod
-    def _cost(number: int, corners: Ints | int, area: Floats) -> Floats:
-        cost: Floats = _PRIOR[number] + _PRIOR_PX[number] / area + np.maximum(_COST, _COST_PX / area) * corners
-        return cost
+        best[taken], shape[taken], score[taken] = polygons[taken], number, (agreement - cost)[better]
+        direction[taken] = way[taken]
+    return Squared(best, shape, direction)
 
 
 def _agreement(polygons: NDArray[Any], seen: NDArray[Any], hidden: NDArray[Any]) -> Floats:

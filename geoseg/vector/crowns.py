@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from geoseg.vector.arrays import Bools, Floats, Ints, offsets_of
+from geoseg.vector.arrays import Bools, Floats, Ints, offsets_of, owners_of
 
 _FIT = 0.28
 """Scatter about the circle (root mean square) that an arc may have, in tolerances."""
@@ -59,10 +59,13 @@ def uncovered(
     """
     rings = [samples[first:stop] for first, stop in pairwise(offsets)]
     found = Uncovered(rings, [np.zeros(0, np.int64)] * len(rings), [[] for _ in rings])
-    for number in _bent_inwards(samples, offsets, corners):
-        ring = rings[number]
+    of_ring = offsets_of(np.array([len(some) for some in corners]))
+    inward, side = _bends(samples, offsets, corners, of_ring)
+    short = side <= _CHORD * math.sqrt(largest_px * tolerance_px)
+    for number in np.unique(owners_of(of_ring)[inward]).tolist():
+        ring, mine = rings[number], slice(of_ring[number], of_ring[number + 1])
         hidden = np.zeros(len(ring), bool)
-        for stretch, bends in _hollows(ring, corners[number], _CHORD * math.sqrt(largest_px * tolerance_px)):
+        for stretch, bends in _hollows(len(ring), corners[number], inward[mine], short[mine]):
             inner = stretch if len(stretch) == len(ring) else stretch[_MOUTH_PX : len(stretch) - _MOUTH_PX]
             crown, scatter = _crown(ring[inner], tolerance_px, largest_px)
             if crown is not None and scatter < _THAN_WALLS * _wall_scatter(ring, bends):
@@ -73,30 +76,23 @@ def uncovered(
     return found
 
 
-def _bent_inwards(samples: Floats, offsets: Ints, corners: Sequence[Ints]) -> list[int]:
-    """Rings with a corner that bends into the building."""
-    counts = np.array([len(found) for found in corners], np.int64)
-    first = offsets_of(counts)
-    ring = np.repeat(np.arange(len(counts)), counts)
-    xy = samples[np.concatenate([np.zeros(0, np.int64), *corners]) + offsets[:-1][ring]]
-    place, size = np.arange(len(ring)) - first[:-1][ring], counts[ring]
-    ahead = xy[first[:-1][ring] + (place + 1) % size] - xy
-    behind = ahead[first[:-1][ring] + (place - 1) % size]
-    inward = behind[:, 0] * ahead[:, 1] - behind[:, 1] * ahead[:, 0] > 0
-    bent: list[int] = np.unique(ring[inward]).tolist()
-    return bent
+def _bends(samples: Floats, offsets: Ints, corners: Sequence[Ints], of_ring: Ints) -> tuple[Bools, Floats]:
+    """Whether each corner of all rings bends into the building, and how far it is to the next of its ring."""
+    ring = owners_of(of_ring)
+    xy = samples[np.concatenate([np.zeros(0, np.int64), *corners]) + offsets[ring]]
+    first, count = of_ring[ring], np.diff(of_ring)[ring]
+    place = np.arange(len(ring)) - first
+    ahead = xy[first + (place + 1) % count] - xy
+    behind = ahead[first + (place - 1) % count]
+    return behind[:, 0] * ahead[:, 1] - behind[:, 1] * ahead[:, 0] > 0, np.hypot(*ahead.T)
 
 
-def _hollows(samples: Floats, corners: Ints, longest: float) -> Iterator[tuple[Ints, Ints]]:
-    """Stretches whose corners all bend into the building, and those corners with the one before and the one after.
+def _hollows(size: int, corners: Ints, inward: Bools, short: Bools) -> Iterator[tuple[Ints, Ints]]:
+    """Stretches of a ring whose corners all bend into the building, and those with the one before and the one after.
 
-    None with a side longer than `longest`.
+    Only those between whose corners all sides are short.
     """
-    count, size = len(corners), len(samples)
-    ahead = np.roll(samples[corners], -1, axis=0) - samples[corners]
-    behind = np.roll(ahead, 1, axis=0)
-    inward = behind[:, 0] * ahead[:, 1] - behind[:, 1] * ahead[:, 0] > 0
-    short = np.hypot(*ahead.T) <= longest
+    count = len(corners)
     if inward.all():
         if short.all():
             yield np.arange(size), np.append(corners, corners[0] + size)

@@ -48,8 +48,9 @@ class _Touching:
 def sieved(runs: Runs, of_run: Ints, limits: Limits, open_sides: tuple[bool, bool]) -> Regions:
     """Regions after specks went to the neighbour they share most border with, and pinholes to what surrounds them.
 
-    Classes with walls take a speck only where nothing else is beside it. A speck with no neighbour but specks and nodata becomes background. Regions that touch the block's upper or lower
-    side are left alone where that side is open, for they may go on in the next block.
+    Classes with walls take a speck only where nothing else is beside it. A speck with no neighbour but specks and nodata
+    becomes background. Regions that touch the block's upper or lower side are left alone where that side is open, for
+    they may go on in the next block.
     """
     regions = _measured(runs, of_run, runs.value)
     cut = _on_sides(regions.of_run, runs, open_sides)

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from geoseg.vector.arrays import Floats, Ints, offsets_of, ranges
+from geoseg.vector.arrays import Floats, Ints, offsets_of, owners_of, ranges
 
 Directions = Literal["right", "diagonal", "free"]
 """Where walls may run: along the main direction and across it, at 45° to it too, or anywhere."""
@@ -99,17 +99,17 @@ def walls_of(
     Corners and gaps are numbers of samples within their ring. The `trim` samples next to a corner count for no wall, and
     there is no wall across a gap, after one of `gaps`, with a corner on both sides: its neighbours meet.
     """
-    counts = np.array([len(found) for found in corners], np.int64)
-    ring, first = np.repeat(np.arange(len(counts)), counts), np.concatenate([np.zeros(0, np.int64), *corners])
-    size, start = np.diff(offsets)[ring], offsets[:-1][ring]
-    ends = np.cumsum(counts)[counts > 0] - 1
-    stop = np.append(first[1:], 0)
-    stop[ends] = first[ends - counts[counts > 0] + 1] + size[ends]
-    after_gap = np.concatenate([np.zeros(0, np.int64), *(g + o for g, o in zip(gaps, offsets[:-1], strict=True))])
+    ring = owners_of(offsets_of(np.array([len(found) for found in corners])))
+    none, sizes, starts = np.zeros(0, np.int64), np.diff(offsets), offsets[:-1]
+    first = np.concatenate([none, *corners])
+    stop = np.concatenate([none, *(np.append(c[1:], c[:1] + n) for c, n in zip(corners, sizes, strict=True))])
+    size, start = sizes[ring], starts[ring]
+    after_gap = np.concatenate([none, *(gap + begin for gap, begin in zip(gaps, starts, strict=True))])
     there = (stop - first > 1) | ~np.isin(start + first, after_gap)
     ring, first, stop, size, start = ring[there], first[there], stop[there], size[there], start[there]
+    walls: list[list[Wall]] = [[] for _ in corners]
     if not len(ring):
-        return [[] for _ in counts]
+        return walls
     cut = np.minimum(trim, (stop - first) / 4).astype(np.int64)
     length = stop - first - 2 * cut + 1
     at = np.repeat(start, length) + ranges(first + cut, length) % np.repeat(size, length)
@@ -117,7 +117,6 @@ def walls_of(
     # A wall's sums are its own, whatever other walls there are: the same building has the same walls in any company.
     sums = np.add.reduceat(np.stack([x, y, x * x, x * y, y * y]), offsets_of(length)[:-1], axis=1)
     dx, dy = (samples[start + stop % size] - samples[start + first]).T
-    walls: list[list[Wall]] = [[] for _ in counts]
     # Python's own numbers: sums of a few of them are three times as fast as NumPy's.
     for number, wall in zip(ring.tolist(), np.stack([dx, dy, length, *sums], axis=1).tolist(), strict=True):
         walls[number].append(Wall(*wall))
