@@ -17,9 +17,14 @@ import torch
 from benchmarks.material import CONTRACT, PAINT, WORK, painted, resnet18, stub, texture, town
 from benchmarks.measure import Usage, run
 from benchmarks.seams import seams
+from geoseg.config import RunSettings
 from geoseg.nn.device import choose_precision, prepare_process
 from geoseg.nn.modeldir import load_model
 from geoseg.nn.scaling import scale_pixels
+from geoseg.raster.strips import CLASSES_BAND
+from geoseg.run import ledger
+from geoseg.run.plan import plan_run
+from geoseg.run.tasks import ProbeTask, RasterTask, SegmentTask
 
 GEOSEG = [sys.executable, "-m", "geoseg.cli", "map"]
 
@@ -104,18 +109,43 @@ def costs(size: int = 8192) -> None:
     """CPU seconds of everything but the network, on a noisy map and on one that looks like a map.
 
     The mean colour of a few pixels tells a photograph's roads from roofs and bare ground no better than it may: that map
-    has ten times the lines of a town. The painted town gives the map that a good network makes of it.
+    has ten times the lines of a town. The painted town gives the map that a good network makes of it. Outlines are
+    polygons as they are, simplified; the other figure has squared buildings and a road network too.
     """
+    outlines = WORK / "outlines.yaml"
+    outlines.write_text("vector: {buildings: {enabled: false}, centerlines: {enabled: false}}\n")
     empty, _ = mapped("startup", texture(64, 64), stub(), "--workers", "0")
     for name, scene, model in (
         ("photograph", town(size), stub()),
         ("painted", painted(size), stub("stub_painted", PAINT)),
     ):
-        usage, stages = mapped(f"stub_{name}", scene, model, "--workers", "0")
+        raster_s, network_s = class_raster_cpu(scene, model)
+        plain, _ = mapped(f"outlines_{name}", scene, model, "--workers", "0", "--config", str(outlines))
+        full, stages = mapped(f"stub_{name}", scene, model, "--workers", "0")
         print(
-            f"stub {name} {size}²: {usage.cpu_s - empty.cpu_s:.1f} CPU-s to the GeoPackage without start-up "
-            f"({empty.cpu_s:.1f}); wall to class raster {stages['raster']:.1f} s, to GeoPackage {stages['over']:.1f} s"
+            f"stub {name} {size}², CPU-s without start-up ({empty.cpu_s:.1f}), of which the stub's own {network_s:.1f}: "
+            f"class raster {raster_s:.1f}, outlines in a GeoPackage {plain.cpu_s - empty.cpu_s:.1f}, all layers "
+            f"{full.cpu_s - empty.cpu_s:.1f}; wall to class raster {stages['raster']:.1f} s, to all {stages['over']:.1f} s"
         )
+
+
+def class_raster_cpu(scene: Path, model: Path) -> tuple[float, float]:
+    """CPU seconds to the class raster in this process, and those of the network's bare forward of the same pixels."""
+    settings = RunSettings(inputs=(str(scene),), output=WORK / "out" / "raster", model=model, overwrite=True, workers=0)
+    plan = plan_run(settings, 0)
+    runtime = ProbeTask(settings, plan.contract).run()
+    (mapping,) = plan.scenes
+    ledger.begin(mapping.work, mapping.fingerprint, mapping.strips, frozenset())
+    started = time.process_time()
+    for strip in mapping.strips:
+        SegmentTask(mapping, strip, settings, plan.contract, runtime).run()
+    RasterTask(mapping, plan.contract, frozenset(), CLASSES_BAND).run()
+    whole = time.process_time() - started
+    started = time.process_time()
+    wall = time.perf_counter()
+    bare = floor(model, scene, runtime.precision)
+    share = (time.process_time() - started) / (time.perf_counter() - wall)
+    return whole, bare * share * mapping.grid.forwarded_pixels / (mapping.scene.height * mapping.scene.width)
 
 
 def memory(width: int = 8192) -> None:

@@ -48,6 +48,8 @@ class Forward:
         """Tiles forwarded at once, where a lack of memory halved them."""
         model = model.eval().requires_grad_(False)
         fuse_norms(model, len(contract.bands))
+        if self._autocast:
+            _round_convolutions(model)
         self._model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def to_device(self, rows: Rows) -> DeviceRows:
@@ -95,6 +97,13 @@ class Forward:
         image = scale_pixels(rows.pixels[:, :, across], valid, self._scaling)
         image = _reflect(_reflect(image, 1, padded_height), 2, column.padded)
         return image[None].contiguous(memory_format=torch.channels_last)
+
+
+def _round_convolutions(model: nn.Module) -> None:
+    """Round the weights of convolutions to bfloat16 for good: autocast would do so for every tile anew."""
+    for module in model.modules():
+        if type(module) in (nn.Conv2d, nn.ConvTranspose2d):  # others may compute with their weights
+            module.to(torch.bfloat16)
 
 
 def _reflect(image: Tensor, axis: int, size: int) -> Tensor:

@@ -21,7 +21,7 @@ def scale_pixels(pixels: Tensor, valid: Tensor | None, scaling: Scaling) -> Tens
     values = pixels.to(torch.float32)
     if scaling.clip is not None:
         values = values.clamp(*scaling.clip)
-    scaled = values * (1.0 / (scaling.divide * std)) - mean / std
+    scaled = (values * (1.0 / (scaling.divide * std))).sub_(mean / std)
     if valid is None:
         return scaled
     # masked_fill and not a product: NaN nodata times 0 stays NaN.

@@ -24,8 +24,8 @@ from geoseg.legend import NODATA
 from geoseg.nn.forward import Forward
 from geoseg.raster.read import Rows
 
-_DECIDE_ROWS = 4
-"""Rows decided at once on a CPU: their logits stay in its second-level cache (2–3 times faster than all at once)."""
+_DECIDE_PX = 1 << 16
+"""Pixels decided at once on a CPU: their logits stay in its second-level cache (2–3 times faster than all at once)."""
 
 
 class RowSource(Protocol):
@@ -129,7 +129,7 @@ def decide(scores: Tensor) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     Ties go to the lower id. Raises SceneError where a score is not finite.
     """
     _, height, width = scores.shape
-    step = _DECIDE_ROWS if scores.device.type == "cpu" else height
+    step = max(1, _DECIDE_PX // width) if scores.device.type == "cpu" else height
     classes = torch.empty((height, width), dtype=torch.uint8, device=scores.device)
     confidence = torch.empty_like(classes)
     for row in range(0, height, step):

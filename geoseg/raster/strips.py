@@ -114,7 +114,7 @@ def _profile(height: int, width: int) -> dict[str, object]:
         "transform": rasterio.Affine(1, 0, 0, 0, -1, height),  # pixels; none at all would make GDAL warn
         "interleave": "band",
         "blockysize": _ROWS_PER_BLOCK,
-        "compress": "deflate",
-        "zlevel": 1,  # read once and deleted
+        "compress": "zstd",  # a third of DEFLATE's time, for files that are read twice and deleted
+        "zstd_level": 1,
         "bigtiff": "if_safer",
     }

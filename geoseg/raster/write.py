@@ -1,5 +1,6 @@
 """The rasters that a scene leaves: the class raster and, if asked, the confidence, as Cloud-Optimized GeoTIFFs."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from geoseg.raster.checks import Transform
 from geoseg.raster.strips import StripRaster
 
 _BLOCK = 512
+_THREADS = 4
+"""Threads that compress at most; their number changes nothing in the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +57,7 @@ def write_cog(target: Path, source: StripRaster, spec: RasterSpec) -> None:
                 blocksize=_BLOCK,
                 overview_resampling=spec.resampling.upper(),
                 bigtiff="IF_SAFER",
-                num_threads="1",
+                num_threads=str(min(_THREADS, len(os.sched_getaffinity(0)))),
             )
         finally:
             flat.unlink(missing_ok=True)

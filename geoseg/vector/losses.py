@@ -57,8 +57,10 @@ class RoadLosses:
         self._lined_m2 += math.fsum(width_m[stands] * length_m[stands])
 
     def tell(self) -> None:
-        """Warn where most of the roads have no line."""
+        """Warn where most of the roads have no line, unless none was asked for."""
         how, roads_m2 = self._job.settings.centerlines, self._pixels * self._job.pixel_m**2
+        if not how.enabled:
+            return
         share = 1 - self._lined_m2 / roads_m2 if roads_m2 else 0.0
         if share * roads_m2 >= _LEAST_ROADS_M2 and share > _UNUSUAL and self._pixels >= _WORTH * self._seen:
             self._warn(

@@ -165,6 +165,14 @@ def test_few_specks_are_not_worth_a_word(tmp_path):
     assert told(write(tmp_path / "x.tif", classes))[0] == []
 
 
+def test_lines_that_nobody_asked_for_are_not_missed(tmp_path):
+    """A square of road is too wide for lines: worth a word, unless lines are switched off."""
+    path = write(tmp_path / "x.tif", np.full((400, 400), 2))
+    (warning,), _ = told(path)
+    assert warning.startswith("road_centerlines: 100 % of the roads")
+    assert told(path, vector={"centerlines": {"enabled": False}})[0] == []
+
+
 def test_the_command_prints_warnings(tmp_path, capsys):
     path = write(tmp_path / "x.tif", checkerboard(64, 1, 0))
     assert main(["vectorize", str(path), "-o", str(tmp_path / "x.gpkg")]) == 0
