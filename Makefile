@@ -16,7 +16,8 @@ demo: .venv/run
 	$(BIN)/geoseg demo -o demo
 
 test: .venv/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not alone" --numprocesses auto --maxprocesses 4
+	$(BIN)/python -m pytest -m alone
 
 install: .venv/dev
 

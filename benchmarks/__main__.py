@@ -87,12 +87,12 @@ def speed(size: int = 8192) -> None:
     """Wall time to the class raster and to the GeoPackage, as ratios to the floor."""
     scene, model = town(size), resnet18()
     precision = choose_precision("auto", "cpu")
-    before = floor(model, scene, precision)
+    floors = [floor(model, scene, precision)]
     total: dict[str, float] = {}
     for workers in ("0", "1"):
         usage, stages = mapped(f"speed_{workers}", scene, model, "--workers", workers)
-        after = floor(model, scene, precision)
-        bare = (before + after) / 2
+        floors.append(floor(model, scene, precision))
+        bare = sum(floors[-2:]) / 2  # right before and right after: the machine may change its pace
         total[workers] = usage.wall_s
         print(
             f"speed {size}² workers {workers}: floor {precision} {bare:.1f} s; class raster {stages['raster'] / bare:.2f} ×, "

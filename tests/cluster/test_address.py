@@ -20,6 +20,7 @@ from tests.cluster.tasks import Where
 from tests.conftest import write_raster
 
 pytest.importorskip("cryptography")
+pytestmark = pytest.mark.alone
 
 
 @pytest.fixture

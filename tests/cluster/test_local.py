@@ -14,6 +14,8 @@ from geoseg.run.executors import open_executor
 from geoseg.run.tasks import WorkerLost
 from tests.cluster.tasks import Where
 
+pytestmark = pytest.mark.alone
+
 
 def run_all(executor, todo):
     """All tasks, each as soon as there is room."""

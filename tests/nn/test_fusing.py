@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from geoseg.nn.architectures import ARCHITECTURES, build
+from geoseg.nn.forward import Forward
 from geoseg.nn.fusing import fuse_norms
 
 ENCODERS = {"Segformer": "mit_b0", "DPT": "tu-vit_tiny_patch16_224", "FCN": "resnet50"}
@@ -28,11 +29,12 @@ def norms(model):
     return sum(isinstance(module, _BatchNorm) for module in model.modules())
 
 
-@pytest.mark.parametrize(
-    ("name", "encoder"),
-    [(name, ENCODERS.get(name, "resnet18")) for name in ARCHITECTURES if name != "ColorBaseline"]
-    + [("Unet", "tu-tf_efficientnet_lite0")],  # whose normalizations hold activations
-)
+NETWORKS = [(name, ENCODERS.get(name, "resnet18")) for name in ARCHITECTURES if name != "ColorBaseline"] + [
+    ("Unet", "tu-tf_efficientnet_lite0")  # whose normalizations hold activations
+]
+
+
+@pytest.mark.parametrize(("name", "encoder"), NETWORKS)
 def test_logits_stay_the_same(name, encoder):
     model = trained(name, encoder)
     folded = copy.deepcopy(model)
@@ -42,6 +44,18 @@ def test_logits_stay_the_same(name, encoder):
     with torch.inference_mode():
         wanted, found = model(image), folded(image)
     assert (found - wanted).abs().max() <= 1e-4 * wanted.abs().max()
+
+
+@pytest.mark.parametrize(("name", "encoder"), [*NETWORKS, ("Unet", "tu-resnetv2_50")])  # that standardizes its weights
+def test_weights_that_are_rounded_once_give_the_same_bits(name, encoder, contract):
+    model = trained(name, encoder)
+    plain = copy.deepcopy(model)
+    fuse_norms(plain, 3)
+    image = torch.randn(1, 3, 192, 192).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        wanted = plain.to(memory_format=torch.channels_last)(image)
+    with torch.inference_mode():
+        assert torch.equal(Forward(model, contract, "cpu", "bfloat16").logits(image), wanted)
 
 
 def test_a_unet_keeps_no_normalization():

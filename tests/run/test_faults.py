@@ -23,6 +23,8 @@ from geoseg.run.mapping import map_scenes
 from geoseg.run.verify import verify_folder
 from tests.conftest import write_raster
 
+pytestmark = pytest.mark.alone
+
 TILING = {"tile_size": 64, "overlap": 32, "strip_rows": 2}
 ARGUMENTS = ["--tile-size", "64", "--overlap", "32", "--strip-rows", "2"]
 

@@ -26,6 +26,7 @@ def has_slurm() -> bool:
 
 pytestmark = [
     pytest.mark.slurm,
+    pytest.mark.alone,
     pytest.mark.slow,
     pytest.mark.skipif(not has_slurm(), reason="no SLURM here: run tests/slurm/setup.sh as root"),
 ]
