@@ -43,7 +43,10 @@ def test_logits_stay_the_same(name, encoder):
     image = torch.randn(1, 3, 192, 192)
     with torch.inference_mode():
         wanted, found = model(image), folded(image)
-    assert (found - wanted).abs().max() <= 1e-4 * wanted.abs().max()
+    off = (found - wanted).abs() / wanted.abs().max()
+    # SegNet puts a maximum back where it was: of two that were almost equal, rounding may choose the other.
+    assert (off > 1e-4).float().mean() <= (5e-3 if name == "SegNet" else 0)
+    assert off.max() <= 0.05
 
 
 @pytest.mark.parametrize(("name", "encoder"), [*NETWORKS, ("Unet", "tu-resnetv2_50")])  # that standardizes its weights

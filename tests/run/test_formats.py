@@ -74,7 +74,8 @@ def test_verify_status_and_resume_know_the_files(maps, town_scene, color_model, 
     path = out / f"town_roads.{SUFFIX[kind]}"
     assert path.name in {f.file for f in verify_folder(out)}
     content = path.read_bytes()
-    for changed, told in ((content[:-9], "truncated"), (content[:400] + b"\0" + content[401:], "not those written")):
+    flipped = content[:400] + bytes([content[400] ^ 255]) + content[401:]
+    for changed, told in ((content[:-9], "truncated"), (flipped, "not those written")):
         path.write_bytes(changed)
         (finding,) = (f for f in verify_folder(out) if f.state != "whole")
         assert (finding.file, finding.state) == (path.name, "damaged")
