@@ -37,7 +37,7 @@ _OPTIONS = {
     # The driver knows which task had begun on a worker that died; Dask blames all that waited there, and retries them.
     "distributed.scheduler.allowed-failures": 0,
     "distributed.comm.timeouts.connect": "60s",
-    # Looking at every thread a hundred times a second takes a core from the network now and then.
+    # It would look at every thread a hundred times a second.
     "distributed.worker.profile.enabled": False,
 }
 _MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
