@@ -91,7 +91,8 @@ class DaskExecutor:
 
         self._killed: type[BaseException] = KilledWorker
         self._client = client
-        self._completed = as_completed([], loop=client.loop, with_results=True, raise_errors=False)
+        # Without results: Dask never tells of a task that is over when its worker dies with what it returned.
+        self._completed = as_completed([], loop=client.loop)
         self._tasks: dict[str, Task] = {}
         self._workers: dict[str, bool] = {}
         self._looked = -math.inf
@@ -123,15 +124,20 @@ class DaskExecutor:
 
     def next_outcome(self) -> Outcome:
         """Wait for any task; raises ClusterLost."""
-        future, value = next(self._completed)
+        future = next(self._completed)
         task = self._tasks.pop(future.key)
+        value: Any = None
+        error: BaseException | None = None
+        try:
+            value = future.result()
+        except self._killed:
+            error = WorkerLost()
+        except Exception as exc:  # noqa: BLE001 - the driver decides by its kind
+            error = exc
         if future.status == "cancelled":  # geoseg cancels nothing: Dask does, once it has lost its scheduler
             raise ClusterLost("The scheduler went away. What is done stays; run the same command again to go on.")
-        error = None if future.status == "finished" else future.exception()
         future.release()
-        if isinstance(error, self._killed):
-            error = WorkerLost()
-        return Outcome(task, None if error else value, error)
+        return Outcome(task, value, error)
 
     def _of(self, lane: Lane) -> list[str]:
         """Addresses of the workers of a lane, as of a second ago: clusters grow and shrink."""

@@ -12,7 +12,7 @@ from geoseg.errors import ConfigError
 from geoseg.run.cluster import _specs
 from geoseg.run.executors import open_executor
 from geoseg.run.tasks import WorkerLost
-from tests.cluster.tasks import Where
+from tests.cluster.tasks import LostWithItsWorker, Where
 
 pytestmark = pytest.mark.alone
 
@@ -60,6 +60,15 @@ def test_workers_are_replaced_at_the_end_of_their_lifetime():
     assert len(values) == 26
     assert len({value[0] for _, value in values}) >= 2
     assert {value[1] for _, value in values} == {1}
+
+
+@pytest.mark.slow
+def test_a_value_lost_with_its_worker_is_no_task_that_never_ends(tmp_path):
+    """Once done, then undone, then failed: Dask's `as_completed` with results would wait for it for ever."""
+    with open_executor(LocalCluster(kind="local", workers=1), RunSettings()) as executor:
+        executor.submit(LostWithItsWorker(str(tmp_path / "done once")))
+        assert isinstance(executor.next_outcome().error, WorkerLost)
+        assert len(run_all(executor, [Where("n", "network")])) == 1
 
 
 @pytest.mark.slow
