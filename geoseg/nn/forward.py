@@ -12,11 +12,14 @@ from torch import Tensor, nn
 
 from geoseg.contract import Contract
 from geoseg.grid.tiling import Span
-from geoseg.nn.fusing import fuse_norms
+from geoseg.nn.fusion import onednn
+from geoseg.nn.fusion.fuse import fuse
 from geoseg.nn.scaling import scale_pixels
 from geoseg.raster.read import Rows
 
 Precision = Literal["bfloat16", "float32"]
+
+_CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, onednn.ActivatedConv2d, onednn.ActivatedConvTranspose2d)
 
 _GPU_BATCH = 16
 """Tiles forwarded at once on a GPU; halved when its memory is too small. On a CPU one at a time is fastest."""
@@ -47,7 +50,7 @@ class Forward:
         self.halved_to: int | None = None
         """Tiles forwarded at once, where a lack of memory halved them."""
         model = model.eval().requires_grad_(False)
-        fuse_norms(model, len(contract.bands))
+        fuse(model, len(contract.bands), on_cpu=self.device.type == "cpu")
         if self._autocast:
             _round_convolutions(model)
         self._model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -102,7 +105,7 @@ class Forward:
 def _round_convolutions(model: nn.Module) -> None:
     """Round the weights of convolutions to bfloat16 for good: autocast would do so for every tile anew."""
     for module in model.modules():
-        if type(module) in (nn.Conv2d, nn.ConvTranspose2d):  # others may compute with their weights
+        if type(module) in _CONVOLUTIONS:  # others may compute with their weights
             module.to(torch.bfloat16)
 
 

@@ -6,6 +6,7 @@ It holds K × T × W numbers whatever the height. The lattice of tiles belongs t
 adds the same numbers in the same order and gives the same bits.
 """
 
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from geoseg.nn.forward import Forward
 from geoseg.raster.read import Rows
 
 _DECIDE_PX = 1 << 16
-"""Pixels decided at once on a CPU: their logits stay in its second-level cache (2–3 times faster than all at once)."""
+"""Pixels decided at once on a CPU: their logits stay in its second-level cache."""
 
 
 class RowSource(Protocol):
@@ -128,26 +129,49 @@ def decide(scores: Tensor) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
     Ties go to the lower id. Raises SceneError where a score is not finite.
     """
-    _, height, width = scores.shape
-    step = max(1, _DECIDE_PX // width) if scores.device.type == "cpu" else height
-    classes = torch.empty((height, width), dtype=torch.uint8, device=scores.device)
-    confidence = torch.empty_like(classes)
-    for row in range(0, height, step):
-        _decide_rows(scores[:, row : row + step], classes[row : row + step], confidence[row : row + step])
-    return classes.cpu().numpy(), confidence.cpu().numpy()
+    if scores.device.type == "cpu":
+        classes, confidence = _decide_on_cpu(scores.flatten(1).numpy())
+    else:
+        classes, confidence = (band.cpu().numpy() for band in _decide_on_gpu(scores))
+    shape = tuple(scores.shape[1:])
+    return classes.reshape(shape), confidence.reshape(shape)
 
 
-def _decide_rows(scores: Tensor, classes: Tensor, confidence: Tensor) -> None:
-    """Running maximum and softmax of the winner; several times faster than argmax and softmax on a CPU."""
-    best = scores[0].clone()
-    classes.zero_()
-    for k in range(1, scores.shape[0]):
-        # Later winners have higher ids, so a maximum of bytes replaces a masked write.
-        torch.maximum(classes, torch.gt(scores[k], best).to(torch.uint8) * k, out=classes)
-        torch.maximum(best, scores[k], out=best)
-    total = torch.zeros_like(best)
-    for channel in scores:
-        total += torch.sub(channel, best).exp_()
-    if not torch.isfinite(total.sum()):
+def _decide_on_cpu(scores: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """For (K, pixels): running maximum and softmax of the winner, a piece that stays in the cache at a time.
+
+    NumPy on one core is as quick as PyTorch on two, whose threads wait for each other after each of two dozen operations.
+    """
+    classes = np.zeros(scores.shape[1], np.uint8)
+    confidence = np.empty_like(classes)
+    for start in range(0, len(classes), _DECIDE_PX):
+        piece = slice(start, start + _DECIDE_PX)
+        logits, winner = scores[:, piece], classes[piece]
+        best = logits[0].copy()
+        for k, logit in enumerate(logits[1:], 1):
+            # Later winners have higher ids, so a maximum of bytes replaces a masked write.
+            np.maximum(winner, np.multiply(logit > best, k, dtype=np.uint8), out=winner)
+            np.maximum(best, logit, out=best)
+        total = np.zeros_like(best)
+        for logit in logits:
+            shifted = logit - best
+            total += np.exp(shifted, out=shifted)
+        _check_finite(float(total.sum()))
+        confidence[piece] = np.rint(np.divide(100, total, out=total), out=total)
+    return classes, confidence
+
+
+def _decide_on_gpu(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """For (K, H, W)."""
+    best, classes = scores[0].clone(), torch.zeros_like(scores[0], dtype=torch.uint8)
+    for k, logit in enumerate(scores[1:], 1):
+        torch.maximum(classes, (logit > best).to(torch.uint8) * k, out=classes)
+        torch.maximum(best, logit, out=best)
+    total = (scores - best).exp_().sum(0)
+    _check_finite(float(total.sum()))
+    return classes, total.reciprocal_().mul_(100).round_().to(torch.uint8)
+
+
+def _check_finite(total: float) -> None:
+    if not math.isfinite(total):
         raise SceneError("the model gave scores that are not finite; its weights or its scaling are broken.")
-    confidence.copy_(total.reciprocal_().mul_(100).round_())

@@ -22,7 +22,7 @@ from geoseg.vector.formats import LayerFormat, layer_files
 from geoseg.vector.measure import ground_pixel_size_m
 from geoseg.vector.schema import layers_of
 
-NUMERICS = 7
+NUMERICS = 8
 """Raised when the same input, model and settings give other pixels or features than before."""
 
 

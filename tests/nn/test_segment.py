@@ -10,7 +10,7 @@ from geoseg.grid.tiling import Grid
 from geoseg.legend import NODATA
 from geoseg.nn.forward import Forward
 from geoseg.nn.modeldir import load_model
-from geoseg.nn.segment import ScenePass, decide
+from geoseg.nn.segment import ScenePass, _decide_on_gpu, decide
 from geoseg.raster.read import Rows
 
 
@@ -138,7 +138,9 @@ def test_tiles_without_data_are_not_forwarded(contract):
     model = Local()
     valid = np.zeros((64, 500), bool)
     valid[:, 450:] = True
-    classes, _ = run(forward_of(model, contract), ArraySource(scene(64, 500), valid), Grid(64, 500, 128, 32))
+    forward = forward_of(model, contract)
+    model.calls.clear()  # those that look what can be fused
+    classes, _ = run(forward, ArraySource(scene(64, 500), valid), Grid(64, 500, 128, 32))
     assert model.calls == [(1, 3, 64, 128)]  # 450–500 lies in the last of five tiles only
     assert (classes[:, :450] == NODATA).all()
 
@@ -164,6 +166,15 @@ def test_decide_is_argmax_and_softmax():
     classes, confidence = decide(scores)
     assert (classes == scores.argmax(0).numpy()).all()
     assert np.abs(confidence - 100 * scores.softmax(0).amax(0).numpy()).max() <= 0.501
+    on_gpu = [band.numpy() for band in _decide_on_gpu(scores)]
+    assert (on_gpu[0] == classes).all()
+    assert np.abs(on_gpu[1].astype(int) - confidence).max() <= 1
+
+
+@pytest.mark.parametrize("how", [decide, _decide_on_gpu])
+def test_ties_go_to_the_lower_id(how):
+    scores = torch.tensor([0.0, 1, 1, 1])[:, None, None].repeat(1, 3, 5)
+    assert (np.asarray(how(scores)[0]) == 1).all()
 
 
 def test_scores_that_are_not_finite_are_an_error():

@@ -1,0 +1,61 @@
+"""Convolutions of oneDNN with what follows them: one pass over memory instead of two or three, on a CPU.
+
+PyTorch's compiler uses these operators (torch/_inductor/fx_passes/mkldnn_fusion.py), but it needs a C++ compiler where it
+runs. With an activation they give the same bits as the two after each other; a sum is rounded once and not twice.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {
+    nn.ReLU: ("relu", []),
+    nn.ReLU6: ("hardtanh", [0.0, 6.0]),
+}
+"""What oneDNN calls the activations that it computes to the bit, and their arguments."""
+
+
+def available() -> bool:
+    """Whether this build of PyTorch has the operators."""
+    built: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return built and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+
+
+def can_take(conv: nn.Module) -> bool:
+    """Whether the operators compute this convolution: subclasses may compute something else."""
+    return type(conv) is nn.Conv2d and not isinstance(conv.padding, str) and conv.padding_mode == "zeros"
+
+
+def activate(conv: nn.Conv2d | nn.ConvTranspose2d, activation: nn.Module) -> None:
+    """Let `conv` compute `activation` too, in place."""
+    conv.activation = ACTIVATIONS[type(activation)]  # type: ignore[assignment]
+    conv.__class__ = ActivatedConvTranspose2d if isinstance(conv, nn.ConvTranspose2d) else ActivatedConv2d
+
+
+class ActivatedConv2d(nn.Conv2d):
+    """A convolution with an activation."""
+
+    activation: Any
+
+    def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
+        """The activation of the convolution of `x`, or of the sum of that and `other`."""
+        kind = self.weight.dtype
+        how = self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups
+        operator = torch.ops.mkldnn._convolution_pointwise
+        if other is None:
+            return operator(x.to(kind), *how, *self.activation, "")  # type: ignore[no-any-return]
+        return operator.binary(x.to(kind), other.to(kind), *how, "add", 1.0, *self.activation, "")  # type: ignore[no-any-return]
+
+
+class ActivatedConvTranspose2d(nn.ConvTranspose2d):
+    """A transposed convolution with an activation."""
+
+    activation: Any
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """The activation of the transposed convolution of `x`."""
+        return torch.ops.mkldnn._convolution_transpose_pointwise(  # type: ignore[no-any-return]
+            x.to(self.weight.dtype), self.weight, self.bias, self.padding, self.output_padding, self.stride,
+            self.dilation, self.groups, *self.activation, "",
+        )  # fmt: skip
