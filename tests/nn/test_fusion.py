@@ -95,6 +95,14 @@ def test_without_onednn_the_logits_are_the_same_too(name, contract, monkeypatch)
     torch.testing.assert_close(ours, plain, atol=1e-4 * float(plain.abs().max()), rtol=0)
 
 
+def test_operators_that_do_not_work_here_are_not_available(monkeypatch):
+    assert onednn.available.__wrapped__()
+    monkeypatch.setitem(onednn.ACTIVATIONS, nn.ReLU, ("no such activation", []))
+    assert not onednn.available.__wrapped__()
+    monkeypatch.setitem(onednn.ACTIVATIONS, nn.ReLU, ("hardtanh", [0.0, 0.5]))  # works, but is something else
+    assert not onednn.available.__wrapped__()
+
+
 @pytest.mark.parametrize(("encoder", "settings", "blocks"), [
     ("resnet18", {}, 5),
     ("resnet50", {"decoder_channels": [64, 32, 16], "encoder_depth": 3}, 3),

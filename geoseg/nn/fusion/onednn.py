@@ -4,6 +4,7 @@ PyTorch's compiler uses these operators (torch/_inductor/fx_passes/mkldnn_fusion
 runs. With an activation they give the same bits as the two after each other; a sum is rounded once and not twice.
 """
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -16,10 +17,21 @@ ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {
 """What oneDNN calls the activations that it computes to the bit, and their arguments."""
 
 
+@cache
 def available() -> bool:
-    """Whether this build of PyTorch has the operators."""
-    built: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return built and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+    """Whether this build of PyTorch has the operators, and they compute on this processor what they should."""
+    with torch.inference_mode(mode=False), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        x, other = torch.randn(2, 1, 16, 8, 8)
+        conv, transposed = nn.Conv2d(16, 16, 3, padding=1), nn.ConvTranspose2d(16, 16, 4, stride=2, padding=1)
+        wanted = [conv(x).relu(), (conv(x) + other).relu(), transposed(x).clamp(0, 6)]
+        activate(conv, nn.ReLU())
+        activate(transposed, nn.ReLU6())
+        try:
+            found = [conv(x), conv(x, other), transposed(x)]
+        except (AttributeError, RuntimeError, TypeError):  # no such operator, or not with these arguments
+            return False
+    return all(torch.allclose(f, w, atol=1e-4) for f, w in zip(found, wanted, strict=True))
 
 
 def can_take(conv: nn.Module) -> bool:
