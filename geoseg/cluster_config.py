@@ -65,6 +65,8 @@ class LocalCluster(_Cluster):
     """Processes on this machine, on the loopback interface."""
 
     kind: Literal["local"]
+    vector_workers: Annotated[int, Field(ge=0)] | None = None  # type: ignore[assignment]
+    """Processes beside them that only vectorize and write; None: what is missing to as many processes as cores, 4 at most."""
     threads: Annotated[int, Field(ge=1)] | None = None
     """CPU threads of each worker that runs networks; None shares the cores evenly."""
 

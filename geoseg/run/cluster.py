@@ -45,6 +45,9 @@ _MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESH
 _LOOPBACK = "127.0.0.1"
 _CLOSE_S = 1.0
 """Workers are asked to end, and killed after this time: what is committed stays, and Python takes seconds to end."""
+_PROCESSES = 4
+"""Workers of any kind that are started on a machine with as many cores, where the settings do not say: a vector worker
+takes 0.2 GB."""
 _STARTS = 3
 """How often local workers are started before the run gives up."""
 
@@ -158,7 +161,11 @@ def _specs(cluster: LocalCluster | CudaCluster, settings: RunSettings) -> list[d
     if cuda and not gpus:
         raise ConfigError("cluster cuda: no GPU is seen here. Look at nvidia-smi and CUDA_VISIBLE_DEVICES.")
     count = len(gpus) if cuda else network_workers(cluster)
-    threads = settings.threads or cluster.threads or max(1, len(os.sched_getaffinity(0)) // count)
+    cores = len(os.sched_getaffinity(0))
+    threads = settings.threads or cluster.threads or max(1, cores // count)
+    vector_workers = cluster.vector_workers
+    if vector_workers is None:  # the network fills the cores; what comes after it should too
+        vector_workers = 0 if has_gpu() else max(0, min(cores, _PROCESSES) - count)
     lifetime: dict[str, Any] = {}
     if cluster.lifetime:
         lifetime = {
@@ -167,7 +174,7 @@ def _specs(cluster: LocalCluster | CudaCluster, settings: RunSettings) -> list[d
             "lifetime_restart": True,
         }
     # A network fills the cores of a CPU; beside a GPU, a second thread vectorizes where nobody else does.
-    beside = has_gpu() and not cluster.vector_workers
+    beside = has_gpu() and not vector_workers
     specs: list[dict[str, Any]] = []
     for i in range(count):
         env = {"GEOSEG_THREADS": str(threads), "OMP_NUM_THREADS": str(threads), **_MALLOC}
@@ -177,7 +184,7 @@ def _specs(cluster: LocalCluster | CudaCluster, settings: RunSettings) -> list[d
                 env[CPUS] = ",".join(str(c) for c in gpus[i].cpus)
         specs.append({"env": env, "nthreads": 2 if beside else 1, "resources": {NETWORK: 1}, **lifetime})
     vector = {"env": {"CUDA_VISIBLE_DEVICES": "", **_MALLOC}, "nthreads": 1, **lifetime}
-    return specs + [vector] * cluster.vector_workers
+    return specs + [vector] * vector_workers
 
 
 @contextmanager

@@ -82,7 +82,8 @@ class DaskExecutor:
     The window is a matter of correctness: Dask blames every task that is assigned to a dead worker, not only the
     running one. All of them end here as `WorkerLost`, and the driver looks who it was.
 
-    Where only some workers have the resource "network", they run networks and nothing else, and the others the rest.
+    Where only some workers have the resource "network", they run networks and the others the rest; they help the others
+    where no network is left to run.
     """
 
     def __init__(self, client: Any) -> None:
@@ -146,7 +147,8 @@ class DaskExecutor:
             if workers:  # otherwise they are being replaced
                 self._workers = {address: NETWORK in worker["resources"] for address, worker in workers.items()}
             self._looked = time.monotonic()
-        return [a for a, network in self._workers.items() if not self._is_mixed or network is (lane == "network")]
+        all_alike = not self._is_mixed or (lane == "cpu" and all(t.lane == "cpu" for t in self._tasks.values()))
+        return [a for a, network in self._workers.items() if all_alike or network is (lane == "network")]
 
     @property
     def _is_mixed(self) -> bool:

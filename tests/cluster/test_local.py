@@ -38,7 +38,7 @@ def run_all(executor, todo):
 def test_workers_share_the_cores_keep_to_their_lane_and_listen_on_loopback_only():
     cluster = LocalCluster(kind="local", workers=1, vector_workers=1)
     with open_executor(cluster, RunSettings()) as executor:
-        tasks = [Where(f"{lane}{i}", lane) for i in range(4) for lane in ("network", "cpu")]
+        tasks = [Where(f"{lane}{i}", lane, s) for i in range(4) for lane, s in (("network", 1.0), ("cpu", 0.05))]
         values = run_all(executor, tasks)
         me = psutil.Process()
         ports = [c for p in (me, *me.children(recursive=True)) for c in p.net_connections() if c.status == "LISTEN"]
@@ -48,6 +48,22 @@ def test_workers_share_the_cores_keep_to_their_lane_and_listen_on_loopback_only(
     assert len(pids["network"]) == len(pids["cpu"]) == 1
     assert pids["network"] != pids["cpu"]
     assert {value[1] for lane, value in values if lane == "network"} == {len(os.sched_getaffinity(0))}
+
+
+@pytest.mark.slow
+def test_workers_that_run_networks_help_when_none_is_left():
+    with open_executor(LocalCluster(kind="local", workers=1, vector_workers=1), RunSettings()) as executor:
+        values = run_all(executor, [Where("n", "network"), *(Where(f"c{i}", "cpu", 0.5) for i in range(6))])
+    assert len({value[0] for lane, value in values if lane == "cpu"}) == 2
+
+
+@pytest.mark.parametrize(("workers", "cores", "expected"), [(1, 1, 0), (1, 2, 1), (2, 2, 0), (1, 16, 3), (4, 16, 0)])
+def test_what_comes_after_the_network_fills_the_cores(monkeypatch, workers, cores, expected):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    specs = _specs(LocalCluster(kind="local", workers=workers), RunSettings())
+    assert len(specs) == workers + expected
+    assert all("resources" in spec for spec in specs[:workers])
+    assert not any("resources" in spec for spec in specs[workers:])
 
 
 @pytest.mark.slow
@@ -80,7 +96,7 @@ def test_a_worker_killed_while_it_starts_is_started_again_and_then_given_up(monk
     monkeypatch.setenv("DEATHS", str(deaths))
     monkeypatch.setenv("DEATHS_FOLDER", str(tmp_path))
     killer = str(Path(__file__).with_name("dies_at_start.py"))
-    cluster = LocalCluster(kind="local", workers=1)
+    cluster = LocalCluster(kind="local", workers=1, vector_workers=0)
     with dask.config.set({"distributed.worker.preload": [killer]}):
         if starts:
             with open_executor(cluster, RunSettings()) as executor:
