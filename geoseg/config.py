@@ -58,7 +58,7 @@ class RunSettings(_Strict):
     on_bad_block: Literal["fail", "nodata"] = "fail"
     """What becomes of a block of a scene that cannot be decoded: its strip fails, or the block is nodata."""
     workers: Annotated[int, Field(ge=0)] | None = None
-    """Dask worker processes; 0 maps in this process without Dask; None chooses by cores and GPUs."""
+    """Dask workers that run networks; 0 maps in this process without Dask; None chooses by cores and GPUs."""
     scheduler: str | None = None
     """Address of a running Dask scheduler, or its scheduler file."""
     cluster: Path | None = None

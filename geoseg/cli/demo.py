@@ -7,7 +7,7 @@ import click
 
 @click.command("demo", short_help="Render a town, map it, and check the map against its truth.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for the demo.")
-@click.option("--workers", type=int, help="Worker processes; 0 works in this process.  [default: by cores]")
+@click.option("--workers", type=int, help="Processes that run networks; 0 works in this one.  [default: by cores]")
 def demo_command(output: Path, workers: int | None) -> int:
     """Map a rendered town of 4096 × 4096 pixels with the model that ships.
 

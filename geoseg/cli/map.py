@@ -26,7 +26,7 @@ from geoseg.vector.formats import LayerFormat
     type=click.Choice(["fail", "nodata"]),
     help="A block that cannot be decoded fails its strip, or is left as nodata.  [default: fail]",
 )
-@click.option("--workers", type=int, help="Worker processes; 0 works in this process.  [default: by cores]")
+@click.option("--workers", type=int, help="Processes that run networks; 0 works in this one.  [default: by cores]")
 @click.option("--scheduler", metavar="ADDRESS|FILE", help="A running Dask scheduler.")
 @click.option("--cluster", metavar="FILE", type=click.Path(path_type=Path), help="The cluster to run on, in YAML.")
 @click.option("--insecure-network", is_flag=True, default=None, help="Let Dask do without TLS beyond this machine.")
