@@ -112,11 +112,12 @@ class DaskExecutor:
     def submit(self, task: Task) -> None:
         """Send a task; only its plain data travels."""
         place: dict[str, Any] = {}
+        addresses = self._of(task.lane)
         if task.lane == "network" and any(self._workers.values()):
             # One network at a time in a process, and its strips in order: it goes on from the one before.
             place = {"resources": {NETWORK: 1}}
         elif self._is_mixed:
-            place = {"workers": self._of(task.lane), "allow_other_workers": True}
+            place = {"workers": addresses, "allow_other_workers": True}
         # A name of its own for each try: Dask may still hold the state of the one that died.
         self._tries += 1
         future = self._client.submit(run_task, task, key=f"geoseg-{task.key}-{self._tries}", pure=False, **place)
