@@ -74,7 +74,7 @@ class Forward:
             group = columns[start : start + self._batch]
             try:
                 started = time.perf_counter()
-                images = torch.cat([self._tile(rows, c, padded_height) for c in group])
+                images = _batch([self._tile(rows, c, padded_height) for c in group])
                 prepared = time.perf_counter()
                 logits = self.logits(images)
                 self.seconds["prepare"] += prepared - started
@@ -100,6 +100,11 @@ class Forward:
         image = scale_pixels(rows.pixels[:, :, across], valid, self._scaling)
         image = _reflect(_reflect(image, 1, padded_height), 2, column.padded)
         return image[None].contiguous(memory_format=torch.channels_last)
+
+
+def _batch(tiles: list[Tensor]) -> Tensor:
+    """(N, C, H, W) of N tiles (1, C, H, W), one without a copy."""
+    return tiles[0] if len(tiles) == 1 else torch.cat(tiles)
 
 
 def _round_convolutions(model: nn.Module) -> None:

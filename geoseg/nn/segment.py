@@ -8,7 +8,7 @@ adds the same numbers in the same order and gives the same bits.
 
 import math
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Protocol
@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geoseg.errors import SceneError
-from geoseg.grid.taper import taper
+from geoseg.grid.taper import reach, taper
 from geoseg.grid.tiling import Grid, Span, Strip
 from geoseg.legend import NODATA
 from geoseg.nn.forward import Forward
 from geoseg.raster.read import Rows
 
-_DECIDE_PX = 1 << 16
+_DECIDE_PX = 1 << 15
 """Pixels decided at once on a CPU: their logits stay in its second-level cache."""
 
 
@@ -64,26 +64,39 @@ class ScenePass:
         self._scores = torch.zeros(shape, device=forward.device)  # (K, T, W) weighted sums of logits
         self._tapers: dict[tuple[bool, ...], Tensor] = {}
         self._next_row: int | None = None  # tile row that the accumulator is ready for
+        self._reader = ThreadPoolExecutor(1, "read")
+        self._ahead: tuple[int, Future[Rows]] | None = None  # tile row that is read while another is computed
+
+    def close(self) -> None:
+        """Read no more; the source may be closed then."""
+        self._reader.shutdown(cancel_futures=True)
 
     def strip(self, strip: Strip) -> Iterator[ClassRows]:
         """The final rows of a strip, one tile row at a time, from top to bottom."""
         ready = self._next_row == strip.first
         self._next_row = None
         first = strip.first if ready or strip.first == 0 else strip.first - 1
+        # A process that goes through a scene strip by strip will want the row after this strip next.
+        last = strip.stop if ready or strip.first == 0 else strip.stop - 1
         if not ready:
             self._scores.zero_()
-        with torch.inference_mode(), ThreadPoolExecutor(1, "read") as reader:
-            spans = [self._grid.rows[i] for i in range(first, strip.stop)]
-            pending = reader.submit(self._source.rows, spans[0].start, spans[0].stop)
-            for span, after in zip(spans, [*spans[1:], None], strict=True):
-                rows = pending.result()
-                if after is not None:
-                    pending = reader.submit(self._source.rows, after.start, after.stop)
+        with torch.inference_mode():
+            for index in range(first, strip.stop):
+                span, rows = self._grid.rows[index], self._read(index).result()
+                if index < min(last, len(self._grid.rows) - 1):
+                    self._read(index + 1)
                 self._add(span, rows)
-                if span.index >= strip.first:
+                if index >= strip.first:
                     yield self._decide(span, rows)
                 self._roll(span)
         self._next_row = strip.stop
+
+    def _read(self, index: int) -> Future[Rows]:
+        """The pixels of tile row `index`, in a thread; those of the row asked for last are at hand or on their way."""
+        if self._ahead is None or self._ahead[0] != index:
+            span = self._grid.rows[index]
+            self._ahead = index, self._reader.submit(self._source.rows, span.start, span.stop)
+        return self._ahead[1]
 
     def _add(self, span: Span, rows: Rows) -> None:
         """Add the weighted logits of one row of tiles; tiles without any data are not forwarded."""
@@ -91,10 +104,28 @@ class ScenePass:
         wanted = [c for c in self._grid.cols if rows.valid[:, c.start : c.stop].any()]
         for _, alike in groupby(wanted, key=lambda c: c.padded):
             for column, logits in self._forward.tiles(on_device, list(alike), span.padded):
-                weights = self._weights(span, column)
                 target = self._scores[:, : span.size, column.start : column.stop]
-                for channel, logit in zip(target, logits[:, : span.size, : column.size], strict=True):
-                    channel.addcmul_(logit.float(), weights)
+                self._blend(target, logits[:, : span.size, : column.size], self._weights(span, column), span, column)
+
+    def _blend(self, target: Tensor, logits: Tensor, weights: Tensor, span: Span, column: Span) -> None:
+        """Add a tile to what those before it left; where they have no say, it takes the place of whatever is there.
+
+        A tile that was not forwarded may leave anything there: all its pixels are without data.
+        """
+        y, x = reach(self._grid.rows, span.index), reach(self._grid.cols, column.index)
+        own_rows, own_cols = slice(y.alone, y.stop), slice(x.alone, x.stop)
+        for rows, cols in (
+            (slice(y.start, y.alone), slice(x.start, x.stop)),
+            (own_rows, slice(x.start, x.alone)),
+        ):
+            target[:, rows, cols].addcmul_(logits[:, rows, cols].float(), weights[rows, cols])
+        target[:, own_rows, own_cols] = logits[:, own_rows, own_cols]
+        # Elsewhere the weight is 1.
+        for rows, cols in (
+            (slice(y.fading, y.stop), own_cols),
+            (slice(y.alone, y.fading), slice(x.fading, x.stop)),
+        ):
+            target[:, rows, cols] *= weights[rows, cols]
 
     def _weights(self, span: Span, column: Span) -> Tensor:
         """Blend weights of a tile, (rows, cols); tiles in the middle of the scene share theirs."""
@@ -117,11 +148,9 @@ class ScenePass:
         return ClassRows(span.start, classes, confidence)
 
     def _roll(self, span: Span) -> None:
-        """Move the rows that the next tile row shares to the top, and clear the rest."""
+        """Move the rows that the next tile row shares to the top."""
         shared = span.stop - span.owned_stop
-        if shared:
-            self._scores[:, :shared] = self._scores[:, span.size - shared : span.size].clone()
-        self._scores[:, shared:] = 0
+        self._scores[:, :shared] = self._scores[:, span.size - shared : span.size].clone()
 
 
 def decide(scores: Tensor) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

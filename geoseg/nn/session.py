@@ -121,7 +121,8 @@ def halved_batch() -> int | None:
 
 def release() -> None:
     """Close the scene at hand and give its memory back."""
-    for _, reader in _passes.values():
+    for scene_pass, reader in _passes.values():
+        scene_pass.close()
         reader.close()
     if _passes:
         _passes.clear()

@@ -84,7 +84,8 @@ class SceneReader:
 
     def lost_pixels(self, start: int, stop: int) -> int:
         """Pixels of rows start … stop − 1 whose block could not be decoded."""
-        return sum(max(0, min(stop, b.stop) - max(start, b.start)) * (b.right - b.left) for b in self._lost)
+        lost = tuple(self._lost)  # a thread may be reading on
+        return sum(max(0, min(stop, b.stop) - max(start, b.start)) * (b.right - b.left) for b in lost)
 
     def _extend(self, kept: Rows, start: int, stop: int) -> Rows:
         """Rows start … stop − 1 in the other buffer: those at hand are copied, the rest is read."""

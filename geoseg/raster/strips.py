@@ -85,22 +85,23 @@ def write_strip(target: Path, height: int, width: int, parts: Iterable[FinalRows
         rasterio.open(tmp, "w", **_profile(height, width)) as dst,
         ThreadPoolExecutor(1, "write") as pool,
     ):
-        pending: Future[None] | None = None
+        pending: Future[NDArray[np.int64]] | None = None
         for part in parts:
             first = part.start if first is None else first
             if pending is not None:
-                pending.result()  # at most one part waits, so memory is bounded
+                counts += pending.result()  # at most one part waits, so memory is bounded
             pending = pool.submit(_write, dst, part, part.start - first)
-            counts += cv2.calcHist([part.classes], [0], None, [256], [0, 256]).ravel().astype(np.int64)
         if pending is not None:
-            pending.result()
+            counts += pending.result()
     return [int(n) for n in counts]
 
 
-def _write(dst: rasterio.io.DatasetWriter, part: FinalRows, row: int) -> None:
+def _write(dst: rasterio.io.DatasetWriter, part: FinalRows, row: int) -> NDArray[np.int64]:
+    """Write final rows; returns the pixels of each class id."""
     window = RasterioWindow(0, row, dst.width, len(part.classes))
     dst.write(part.classes, CLASSES_BAND, window=window)
     dst.write(part.confidence, CONFIDENCE_BAND, window=window)
+    return cv2.calcHist([part.classes], [0], None, [256], [0, 256]).ravel().astype(np.int64)
 
 
 def _profile(height: int, width: int) -> dict[str, object]:

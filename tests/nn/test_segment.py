@@ -66,29 +66,36 @@ def run(forward, source, grid, tile_rows=10**6, order=None, fresh=False):
     return classes, confidence
 
 
+def untiled(model, pixels, valid):
+    """Logits of a whole scene, extended to a multiple of 32 as the engine does, and whether the best is clear."""
+    scaled = np.where(valid, (pixels / 255 - 0.5) / 0.5, 0).astype(np.float32)
+    for axis in (1, 2):
+        mode = "reflect" if scaled.shape[axis] > 1 else "edge"
+        scaled = np.pad(scaled, [(0, -scaled.shape[i] % 32 if i == axis else 0) for i in range(3)], mode=mode)
+    with torch.no_grad():
+        logits = model(torch.from_numpy(scaled)[None])[0, :, : pixels.shape[1], : pixels.shape[2]]
+    top = logits.topk(2, dim=0).values
+    return logits, ((top[0] - top[1]) > 1e-2).numpy() & valid
+
+
 @given(
     height=st.integers(1, 300),
     width=st.integers(1, 300),
     tiling=st.sampled_from([(64, 32), (96, 32), (128, 32), (128, 64), (320, 32)]),
     seed=st.integers(0, 5),
+    holes=st.lists(st.tuples(st.integers(0, 300), st.integers(0, 300), st.integers(1, 250)), max_size=3),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_blended_tiles_equal_the_untiled_forward_of_a_local_model(contract, height, width, tiling, seed):
-    pixels, model = scene(height, width, seed), Local()
-    forward = forward_of(model, contract)
-    classes, confidence = run(forward, ArraySource(pixels), Grid(height, width, *tiling))
-
-    pad = [(0, 0), *((0, -n % 32) for n in (height, width))]
-    whole = pixels
-    for axis in (1, 2):  # the same extension to a multiple of 32 that the engine makes
-        mode = "reflect" if whole.shape[axis] > 1 else "edge"
-        whole = np.pad(whole, [pad[i] if i == axis else (0, 0) for i in range(3)], mode=mode)
-    with torch.no_grad():
-        logits = model((torch.from_numpy(whole)[None] / 255 - 0.5) / 0.5)[0, :, :height, :width]
-    top = logits.topk(2, dim=0).values
-    clear = ((top[0] - top[1]) > 1e-2).numpy()
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_blended_tiles_equal_the_untiled_forward_of_a_local_model(contract, height, width, tiling, seed, holes):
+    """Whatever tiles are skipped because a hole leaves them without data."""
+    pixels, model, valid = scene(height, width, seed), Local(), np.ones((height, width), bool)
+    for row, col, size in holes:
+        valid[row : row + size, col : col + size] = False
+    classes, confidence = run(forward_of(model, contract), ArraySource(pixels, valid), Grid(height, width, *tiling))
+    logits, clear = untiled(model, pixels, valid)
     assert (classes == logits.argmax(0).numpy())[clear].all()
     assert np.abs(confidence - 100 * logits.softmax(0).amax(0).numpy())[clear].max(initial=0) <= 0.6
+    assert (classes[~valid] == NODATA).all()
 
 
 @pytest.mark.parametrize("tile_rows", [1, 2, 3])
