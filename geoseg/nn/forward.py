@@ -12,14 +12,12 @@ from torch import Tensor, nn
 
 from geoseg.contract import Contract
 from geoseg.grid.tiling import Span
-from geoseg.nn.fusion import onednn
 from geoseg.nn.fusion.fuse import fuse
+from geoseg.nn.fusion.onednn import CONVOLUTIONS
 from geoseg.nn.scaling import scale_pixels
 from geoseg.raster.read import Rows
 
 Precision = Literal["bfloat16", "float32"]
-
-_CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, onednn.ActivatedConv2d, onednn.ActivatedConvTranspose2d)
 
 _GPU_BATCH = 16
 """Tiles forwarded at once on a GPU; halved when its memory is too small. On a CPU one at a time is fastest."""
@@ -110,7 +108,7 @@ def _batch(tiles: list[Tensor]) -> Tensor:
 def _round_convolutions(model: nn.Module) -> None:
     """Round the weights of convolutions to bfloat16 for good: autocast would do so for every tile anew."""
     for module in model.modules():
-        if type(module) in _CONVOLUTIONS:  # others may compute with their weights
+        if type(module) in CONVOLUTIONS:
             module.to(torch.bfloat16)
 
 

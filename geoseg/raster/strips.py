@@ -101,7 +101,8 @@ def _write(dst: rasterio.io.DatasetWriter, part: FinalRows, row: int) -> NDArray
     window = RasterioWindow(0, row, dst.width, len(part.classes))
     dst.write(part.classes, CLASSES_BAND, window=window)
     dst.write(part.confidence, CONFIDENCE_BAND, window=window)
-    return cv2.calcHist([part.classes], [0], None, [256], [0, 256]).ravel().astype(np.int64)
+    counts: NDArray[np.int64] = cv2.calcHist([part.classes], [0], None, [256], [0, 256]).ravel().astype(np.int64)
+    return counts
 
 
 def _profile(height: int, width: int) -> dict[str, object]:

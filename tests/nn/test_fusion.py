@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from geoseg.nn.architectures import ARCHITECTURES, build
-from geoseg.nn.forward import Forward
+from geoseg.nn.forward import Forward, _round_convolutions
 from geoseg.nn.fusion import onednn
 from geoseg.nn.fusion.activations import fuse_activations
 from geoseg.nn.fusion.decoder_block import split_upsampling
@@ -82,6 +82,18 @@ def test_a_forward_is_as_near_to_the_network_as_its_precision_allows(name, encod
     assert (off > 1e-4).float().mean() <= (5e-3 if name == "SegNet" else 0)
     error = (runs(model, image, contract, "bfloat16").float() - exact).square().mean().sqrt()
     assert error <= 1.1 * (plain - exact).square().mean().sqrt() + 1e-3 * exact.std()
+
+
+@pytest.mark.parametrize(("name", "encoder"), [*NETWORKS, ("Unet", "tu-resnetv2_50")])
+def test_weights_that_are_rounded_once_give_the_same_bits(name, encoder):
+    """Before anything but normalizations is fused: autocast would round the same weights for every tile."""
+    model = trained(name, encoder).to(memory_format=torch.channels_last)
+    fuse_norms(model, 3)
+    rounded = copy.deepcopy(model)
+    _round_convolutions(rounded)
+    image = torch.randn(1, 3, 192, 192).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(rounded(image), model(image))
 
 
 @pytest.mark.parametrize("name", ["Unet", "FPN"])

@@ -28,14 +28,14 @@ def split_upsampling(model: nn.Module) -> int:
     if type(decoder) is not UnetDecoder:
         return 0
     channels: int = model.encoder.out_channels[-1]  # type: ignore[union-attr,index,assignment]
-    splits: dict[int, SplitBlock] = {}
+    count = 0
     for i, block in enumerate(decoder.blocks):
+        made: int = block.conv2[0].out_channels
         if _can_split(block):
-            splits[i] = SplitBlock(block, channels)
-        channels = block.conv2[0].out_channels
-    for i, split in splits.items():
-        decoder.blocks[i] = split
-    return len(splits)
+            decoder.blocks[i] = SplitBlock(block, channels)
+            count += 1
+        channels = made
+    return count
 
 
 class SplitBlock(nn.Module):

@@ -1,13 +1,13 @@
 """Batch normalization folded into the convolutions before it: the same map with fewer passes over memory."""
 
+from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from geoseg.nn.fusion.observe import Places, observed, put_back, replace, same, square
+from geoseg.nn.fusion.observe import Pairs, Places, fuse_followers, put_back, replace
 
 
 def fuse_norms(model: nn.Module, bands: int) -> int:
@@ -16,22 +16,19 @@ def fuse_norms(model: nn.Module, bands: int) -> int:
     Which convolution a normalization follows is seen in a forward pass, so any architecture will do. The model is left
     as it was where its logits would change by more than rounding: where a convolution also feeds something else.
     """
-    if not any(isinstance(module, _BatchNorm) for module in model.modules()):
-        return 0
-    with torch.inference_mode(mode=False), torch.no_grad():
-        image = square(bands)
-        try:
-            pairs, before = observed(model, image, (_BatchNorm,))
-        except RuntimeError:  # a model that such a square is too small for
-            return 0
-        originals = [(conv, conv.weight, conv.bias) for conv, _ in pairs]
-        replaced = [_fold(model, conv, norm) for conv, norm in pairs]
-        if same(model, image, before):
-            return len(pairs)
-    for conv, weight, bias in originals:
-        conv.weight, conv.bias = weight, bias
-    put_back(replaced)
-    return 0
+    return fuse_followers(model, bands, (_BatchNorm,), _fuse)
+
+
+def _fuse(model: nn.Module, pairs: Pairs) -> Callable[[], None]:
+    originals = [(conv, conv.weight, conv.bias) for conv, _ in pairs]
+    replaced = [_fold(model, conv, norm) for conv, norm in pairs]
+
+    def undo() -> None:
+        for conv, weight, bias in originals:
+            conv.weight, conv.bias = weight, bias
+        put_back(replaced)
+
+    return undo
 
 
 def _fold(model: nn.Module, conv: nn.Conv2d, norm: _BatchNorm) -> Places:

@@ -1,5 +1,6 @@
 """What follows what in a model, seen in a forward pass, so that any architecture will do."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,18 +15,42 @@ _NEAR = 1e-3
 Places = list[tuple[nn.Module, str, nn.Module]]
 """Where modules were: parent, name, module."""
 
-
-def square(bands: int) -> Tensor:
-    """A repeatable input of a model."""
-    return torch.rand((1, bands, _SIDE, _SIDE), generator=torch.Generator().manual_seed(0)) * 2 - 1
+Pairs = list[tuple[nn.Conv2d, Any]]
+"""Convolutions, each with the module that takes its output as it is and in which it is to be fused."""
 
 
-def observed(
-    model: nn.Module, image: Tensor, kinds: tuple[type[nn.Module], ...]
-) -> tuple[list[tuple[nn.Conv2d, Any]], Tensor]:
-    """Pairs of convolution and follower that take one's output to the other as it is, each used once; and the logits."""
+def fuse_followers(
+    model: nn.Module,
+    bands: int,
+    kinds: tuple[type[nn.Module], ...],
+    fusing: Callable[[nn.Module, Pairs], Callable[[], None]],
+    can_take: Callable[[nn.Conv2d], bool] = lambda _: True,
+) -> int:
+    """Fuse modules of some kinds into the convolutions before them that can take them, in place; returns how many.
+
+    `fusing` changes the model and returns what undoes that: the model is left as it was where its logits would change by
+    more than rounding, because a convolution also feeds something else.
+    """
+    if not any(isinstance(module, kinds) for module in model.modules()):
+        return 0
+    with torch.inference_mode(mode=False), torch.no_grad():
+        image = torch.rand((1, bands, _SIDE, _SIDE), generator=torch.Generator().manual_seed(0)) * 2 - 1
+        try:
+            pairs, before = _observed(model, image, kinds)
+        except RuntimeError:  # a model that such a square is too small for
+            return 0
+        pairs = [(conv, module) for conv, module in pairs if can_take(conv)]
+        undo = fusing(model, pairs)
+        if _same(model, image, before):
+            return len(pairs)
+        undo()
+    return 0
+
+
+def _observed(model: nn.Module, image: Tensor, kinds: tuple[type[nn.Module], ...]) -> tuple[Pairs, Tensor]:
+    """Pairs of convolution and follower, each used once; and the logits."""
     made: dict[int, tuple[nn.Conv2d, Tensor, int]] = {}
-    pairs: list[tuple[nn.Conv2d, nn.Module]] = []
+    pairs: Pairs = []
     calls: list[nn.Module] = []
 
     def after_conv(conv: nn.Conv2d, _: Any, out: Tensor) -> None:
@@ -52,7 +77,7 @@ def observed(
     return [pair for pair in pairs if all(calls.count(module) == 1 for module in pair)], logits
 
 
-def same(model: nn.Module, image: Tensor, before: Tensor) -> bool:
+def _same(model: nn.Module, image: Tensor, before: Tensor) -> bool:
     """Whether the logits are still what they were, but for rounding."""
     try:
         after: Tensor = model(image)

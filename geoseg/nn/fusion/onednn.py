@@ -71,3 +71,7 @@ class ActivatedConvTranspose2d(nn.ConvTranspose2d):
             x.to(self.weight.dtype), self.weight, self.bias, self.padding, self.output_padding, self.stride,
             self.dilation, self.groups, *self.activation, "",
         )  # fmt: skip
+
+
+CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, ActivatedConv2d, ActivatedConvTranspose2d)
+"""Those that compute with their weights as they are; other subclasses may not."""
