@@ -8,7 +8,7 @@ adds the same numbers in the same order and gives the same bits.
 
 import math
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Protocol
@@ -24,6 +24,7 @@ from geoseg.grid.tiling import Grid, Span, Strip
 from geoseg.legend import NODATA
 from geoseg.nn.forward import Forward
 from geoseg.raster.read import Rows
+from geoseg.threads import one_thread
 
 _DECIDE_PX = 1 << 15
 """Pixels decided at once on a CPU: their logits stay in its second-level cache."""
@@ -64,7 +65,7 @@ class ScenePass:
         self._scores = torch.zeros(shape, device=forward.device)  # (K, T, W) weighted sums of logits
         self._tapers: dict[tuple[bool, ...], Tensor] = {}
         self._next_row: int | None = None  # tile row that the accumulator is ready for
-        self._reader = ThreadPoolExecutor(1, "read")
+        self._reader = one_thread("read")
         self._ahead: tuple[int, Future[Rows]] | None = None  # tile row that is read while another is computed
 
     def close(self) -> None:

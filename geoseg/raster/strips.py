@@ -4,7 +4,7 @@ One GeoTIFF a strip, two bands: class ids and confidence in percent, 255 where t
 """
 
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +21,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from geoseg.files import atomic
 from geoseg.legend import NODATA
+from geoseg.threads import one_thread
 
 CLASSES_BAND = 1
 CONFIDENCE_BAND = 2
@@ -83,7 +84,7 @@ def write_strip(target: Path, height: int, width: int, parts: Iterable[FinalRows
     with (
         atomic(target) as tmp,
         rasterio.open(tmp, "w", **_profile(height, width)) as dst,
-        ThreadPoolExecutor(1, "write") as pool,
+        one_thread("write") as pool,
     ):
         pending: Future[NDArray[np.int64]] | None = None
         for part in parts:
