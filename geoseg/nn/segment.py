@@ -105,14 +105,15 @@ class ScenePass:
         wanted = [c for c in self._grid.cols if rows.valid[:, c.start : c.stop].any()]
         for _, alike in groupby(wanted, key=lambda c: c.padded):
             for column, logits in self._forward.tiles(on_device, list(alike), span.padded):
-                target = self._scores[:, : span.size, column.start : column.stop]
-                self._blend(target, logits[:, : span.size, : column.size], self._weights(span, column), span, column)
+                self._blend(logits, span, column)
 
-    def _blend(self, target: Tensor, logits: Tensor, weights: Tensor, span: Span, column: Span) -> None:
+    def _blend(self, logits: Tensor, span: Span, column: Span) -> None:
         """Add a tile to what those before it left; where they have no say, it takes the place of whatever is there.
 
         A tile that was not forwarded may leave anything there: all its pixels are without data.
         """
+        target = self._scores[:, : span.size, column.start : column.stop]
+        weights = self._weights(span, column)
         y, x = reach(self._grid.rows, span.index), reach(self._grid.cols, column.index)
         own_rows, own_cols = slice(y.alone, y.stop), slice(x.alone, x.stop)
         for rows, cols in (

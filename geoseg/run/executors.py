@@ -112,7 +112,7 @@ class DaskExecutor:
     def submit(self, task: Task) -> None:
         """Send a task; only its plain data travels."""
         place: dict[str, Any] = {}
-        addresses = self._of(task.lane)
+        addresses = self._of(task.lane)  # first of all: until it looks for workers, none is known
         if task.lane == "network" and any(self._workers.values()):
             # One network at a time in a process, and its strips in order: it goes on from the one before.
             place = {"resources": {NETWORK: 1}}
