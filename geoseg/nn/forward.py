@@ -48,7 +48,8 @@ class Forward:
         self.halved_to: int | None = None
         """Tiles forwarded at once, where a lack of memory halved them."""
         model = model.eval().requires_grad_(False)
-        fuse(model, len(contract.bands), on_cpu=self.device.type == "cpu")
+        dtype = torch.bfloat16 if self._autocast else torch.float32
+        fuse(model, len(contract.bands), on_cpu=self.device.type == "cpu", dtype=dtype)
         if self._autocast:
             _round_convolutions(model)
         self._model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]

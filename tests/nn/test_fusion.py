@@ -73,7 +73,7 @@ MORE = [
 def test_a_forward_is_as_near_to_the_network_as_its_precision_allows(name, encoder, contract):
     """In float32 the same; in bfloat16 no farther from it than the plain network in bfloat16 is."""
     model = trained(name, encoder)
-    image = torch.randn(1, 3, 192, 256).contiguous(memory_format=torch.channels_last)
+    image = torch.randn(3, 3, 128, 160).contiguous(memory_format=torch.channels_last)  # one may err by chance
     with torch.inference_mode():
         exact = model(image)
         with torch.autocast("cpu", torch.bfloat16):
@@ -101,18 +101,18 @@ def test_without_onednn_the_logits_are_the_same_too(name, contract, monkeypatch)
     model = trained(name, "resnet18")
     image = torch.randn(1, 3, 64, 96)
     ours = runs(model, image, contract, "float32")
-    monkeypatch.setattr(onednn, "available", lambda: False)
+    monkeypatch.setattr(onednn, "available", lambda _: False)
     plain = runs(model, image, contract, "float32")
     assert not torch.equal(ours, plain)
     torch.testing.assert_close(ours, plain, atol=1e-4 * float(plain.abs().max()), rtol=0)
 
 
 def test_operators_that_do_not_work_here_are_not_available(monkeypatch):
-    assert onednn.available.__wrapped__()
+    assert onednn.available.__wrapped__(torch.float32)
     monkeypatch.setitem(onednn.ACTIVATIONS, nn.ReLU, ("no such activation", []))
-    assert not onednn.available.__wrapped__()
+    assert not onednn.available.__wrapped__(torch.float32)
     monkeypatch.setitem(onednn.ACTIVATIONS, nn.ReLU, ("hardtanh", [0.0, 0.5]))  # works, but is something else
-    assert not onednn.available.__wrapped__()
+    assert not onednn.available.__wrapped__(torch.float32)
 
 
 @pytest.mark.parametrize(("encoder", "settings", "blocks"), [

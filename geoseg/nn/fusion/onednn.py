@@ -18,12 +18,13 @@ ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {
 
 
 @cache
-def available() -> bool:
-    """Whether this build of PyTorch has the operators, and they compute on this processor what they should."""
+def available(dtype: torch.dtype) -> bool:
+    """Whether this build of PyTorch has the operators, and they compute on this processor what they should in `dtype`."""
     with torch.inference_mode(mode=False), torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        x, other = torch.randn(2, 1, 16, 8, 8)
-        conv, transposed = nn.Conv2d(16, 16, 3, padding=1), nn.ConvTranspose2d(16, 16, 4, stride=2, padding=1)
+        x, other = torch.randn(2, 1, 16, 8, 8, dtype=dtype)
+        conv = nn.Conv2d(16, 16, 3, padding=1, dtype=dtype)
+        transposed = nn.ConvTranspose2d(16, 16, 4, stride=2, padding=1, dtype=dtype)
         wanted = [conv(x).relu(), (conv(x) + other).relu(), transposed(x).clamp(0, 6)]
         activate(conv, nn.ReLU())
         activate(transposed, nn.ReLU6())
@@ -31,7 +32,8 @@ def available() -> bool:
             found = [conv(x), conv(x, other), transposed(x)]
         except (AttributeError, RuntimeError, TypeError):  # no such operator, or not with these arguments
             return False
-    return all(torch.allclose(f, w, atol=1e-4) for f, w in zip(found, wanted, strict=True))
+    near = 8 * torch.finfo(dtype).eps  # a sum is rounded once and not twice
+    return all(torch.allclose(f, w, rtol=near, atol=near) for f, w in zip(found, wanted, strict=True))
 
 
 def can_take(conv: nn.Module) -> bool:
