@@ -15,7 +15,7 @@ from geoseg.nn.device import choose_precision
 from geoseg.nn.forward import Forward
 from geoseg.nn.modeldir import load_model
 from geoseg.nn.scaling import scale_pixels
-from geoseg.nn.segment import ScenePass, decide
+from geoseg.nn.segment import ScenePass
 from geoseg.raster.read import SceneReader
 from geoseg.raster.scene import inspect
 
@@ -33,7 +33,7 @@ def seams(size: int = 2048, model: Path = DEFAULT_MODEL) -> None:
     rows = SceneReader(scene, (1, 2, 3)).rows(0, scene.height)
     with torch.inference_mode():
         image = scale_pixels(torch.from_numpy(rows.pixels), None, load_contract(model).scaling)[None]
-        whole = decide(forward.logits(image.contiguous(memory_format=torch.channels_last))[0].float())[0]
+        whole = forward.logits(image.contiguous(memory_format=torch.channels_last))[0].argmax(0).numpy()
     strips = ScenePass(forward, SceneReader(scene, (1, 2, 3)), grid).strip(grid.strips(10**6)[0])
     blended = np.concatenate([part.classes for part in strips])
     differs = blended != whole

@@ -18,11 +18,11 @@ def scale_pixels(pixels: Tensor, valid: Tensor | None, scaling: Scaling) -> Tens
     mean = torch.tensor(scaling.mean, dtype=torch.float32, device=pixels.device)[:, None, None]
     std = torch.tensor(scaling.std, dtype=torch.float32, device=pixels.device)[:, None, None]
     # One multiply and one add; float32 holds uint16 exactly, so the order of operations costs no precision.
-    values = pixels.to(torch.float32)
+    values = pixels.to(torch.float32, copy=True)
     if scaling.clip is not None:
-        values = values.clamp(*scaling.clip)
-    scaled = (values * (1.0 / (scaling.divide * std))).sub_(mean / std)
-    if valid is None:
-        return scaled
-    # masked_fill and not a product: NaN nodata times 0 stays NaN.
-    return scaled.masked_fill(~valid.unsqueeze(-3), 0.0)
+        values.clamp_(*scaling.clip)
+    values.mul_(1.0 / (scaling.divide * std)).sub_(mean / std)
+    if valid is not None:
+        # masked_fill and not a product: NaN nodata times 0 stays NaN.
+        values.masked_fill_(~valid.unsqueeze(-3), 0.0)
+    return values

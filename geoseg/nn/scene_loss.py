@@ -1,11 +1,12 @@
 """The cross-entropy of a model over a whole scene, from the same blended logits that its map is made of."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn import functional
 
 from geoseg.contract import load_contract
@@ -61,18 +62,18 @@ class _LossPass(ScenePass):
     ) -> None:
         super().__init__(forward, source, grid)
         self._labels = labels
-        self._known = torch.tensor([known])
+        self._known = torch.tensor([known], device=forward.device)
         self.total = 0.0
         self.pixels = 0
 
-    def _decide(self, span: Span, rows: Rows) -> ClassRows:
-        height = span.owned_stop - span.start
+    def _decide(self, span: Span, rows: Rows, tiles: Iterable[tuple[Span, Tensor]]) -> ClassRows:
         label = self._labels(span.start, span.owned_stop).astype(np.int64)
-        label[~rows.valid[:height]] = NODATA
-        device = self._scores.device
-        target = torch.from_numpy(label)[None].to(device)
-        log_p = merge_unlabelled(self._scores[None, :, :height], self._known.to(device), target)
-        self.total += float(functional.nll_loss(log_p, target, ignore_index=NODATA, reduction="sum"))
+        label[~rows.valid[: len(label)]] = NODATA
+        target = torch.from_numpy(label).to(self._known.device)
+        for column, logits in tiles:
+            own = target[None, :, column.start : column.owned_stop]
+            log_p = merge_unlabelled(logits[None], self._known, own)
+            self.total += float(functional.nll_loss(log_p, own, ignore_index=NODATA, reduction="sum"))
         self.pixels += int(np.count_nonzero(label != NODATA))
         nothing = np.empty((0, 0), np.uint8)
         return ClassRows(span.start, nothing, nothing)

@@ -77,7 +77,7 @@ def segment(
     *,
     tolerant: bool = False,
 ) -> Iterator[ClassRows]:
-    """The final rows of a strip; a strip that follows the one before goes on from its accumulator.
+    """The final rows of a strip; a strip that follows the one before goes on from what that kept.
 
     With `tolerant`, blocks of the scene that cannot be decoded count as nodata.
     """

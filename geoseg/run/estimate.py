@@ -59,11 +59,11 @@ def peak_bytes(scene: ScenePlan, channels: int) -> int:
     grid = scene.grid
     rows = min(grid.tile_size, grid.height)
     itemsize = np.dtype(scene.scene.dtype).itemsize
-    scores = channels * rows * grid.width * 4
+    blend = channels * grid.overlap * (grid.width + rows) * 4
     buffers = 2 * (rows + min(scene.scene.block_height, 1024)) * grid.width * (len(scene.bands) * itemsize + 1)
     forward = _FORWARD_BYTES_PER_PIXEL * min(grid.tile_size, grid.width) * rows
     tall_blocks = cache_bytes(scene.scene) - CACHE_BYTES
-    return _PROCESS_BYTES + scores + buffers + forward + tall_blocks + 4 * rows * grid.width
+    return _PROCESS_BYTES + blend + buffers + forward + tall_blocks + 4 * rows * grid.width
 
 
 def _forwarded(scene: ScenePlan) -> int:

@@ -22,7 +22,7 @@ from geoseg.vector.formats import LayerFormat, layer_files
 from geoseg.vector.measure import ground_pixel_size_m
 from geoseg.vector.schema import layers_of
 
-NUMERICS = 8
+NUMERICS = 9
 """Raised when the same input, model and settings give other pixels or features than before."""
 
 
@@ -280,7 +280,7 @@ class _Layout:
 def auto_strip_rows(tile_rows: int, workers: int) -> int:
     """Tile rows in a strip.
 
-    One worker passes its accumulator from strip to strip, so short strips cost nothing and commit often. Several
+    One worker keeps from strip to strip what tiles share, so short strips cost nothing and commit often. Several
     workers compute the row that two strips share twice: strips are as tall as keeps everyone busy, up to 8 rows.
     """
     if workers <= 1:

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geoseg.errors import ConfigError
-from geoseg.grid.taper import ramp, reach, taper
+from geoseg.grid.taper import ramp, taper
 from geoseg.grid.tiling import Axis, Grid
 
 TILINGS = st.tuples(st.integers(1, 16), st.integers(0, 8)).filter(lambda t: 2 * t[1] <= t[0])
@@ -40,19 +40,6 @@ def test_every_pixel_is_covered_owned_once_and_weighs_exactly_one(length, tiling
         weight[span.start : span.stop] += taper(axis, span.index)
     assert (owned == 1).all()
     assert (weight == 1).all()
-
-
-@given(st.integers(1, 3000), TILINGS)
-@settings(max_examples=200, deadline=None)
-def test_reach_tells_where_weights_are_0_and_1(length, tiling):
-    axis = Axis(length, tiling[0] * 32, tiling[1] * 32)
-    for index in range(len(axis)):
-        weights, at = taper(axis, index), reach(axis, index)
-        say = np.flatnonzero(weights)
-        assert (at.start, at.stop) == (say[0], say[-1] + 1)
-        assert (weights[at.alone : at.fading] == 1).all()
-        assert (weights[: at.alone] < 1).all()
-        assert (weights[at.fading :] < 1).all()
 
 
 @given(st.integers(1, 2000), TILINGS, st.integers(1, 9))

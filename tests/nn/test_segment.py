@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -169,26 +171,37 @@ def test_a_batch_that_is_too_large_is_halved_without_changing_the_result(contrac
 
 
 def test_decide_is_argmax_and_softmax():
-    scores = torch.randn(6, 37, 53) * 3
-    classes, confidence = decide(scores)
-    assert (classes == scores.argmax(0).numpy()).all()
-    assert np.abs(confidence - 100 * scores.softmax(0).amax(0).numpy()).max() <= 0.501
-    on_gpu = [band.numpy() for band in _decide_on_gpu(scores)]
-    assert (on_gpu[0] == classes).all()
-    assert np.abs(on_gpu[1].astype(int) - confidence).max() <= 1
+    logits = torch.randn(6, 37, 53) * 3
+    classes, confidence, _ = decide(logits)
+    assert (classes == logits.argmax(0)).all()
+    assert (confidence - 100 * logits.softmax(0).amax(0)).abs().max() <= 0.501
+    on_gpu, sure, _ = _decide_on_gpu(logits)
+    assert (on_gpu == classes).all()
+    assert (sure.int() - confidence).abs().max() <= 1
 
 
 @pytest.mark.parametrize("how", [decide, _decide_on_gpu])
 def test_ties_go_to_the_lower_id(how):
-    scores = torch.tensor([0.0, 1, 1, 1])[:, None, None].repeat(1, 3, 5)
-    assert (np.asarray(how(scores)[0]) == 1).all()
+    logits = torch.tensor([0.0, 1, 1, 1])[:, None, None].repeat(1, 3, 5)
+    assert (how(logits)[0] == 1).all()
 
 
-def test_scores_that_are_not_finite_are_an_error():
-    scores = torch.zeros(3, 8, 8)
-    scores[1, 4, 4] = float("nan")
+@pytest.mark.parametrize("how", [decide, _decide_on_gpu])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_one_logit_that_is_not_finite_shows_in_the_total(how, value):
+    logits = torch.zeros(3, 8, 8)
+    assert math.isfinite(how(logits)[2])
+    logits[1, 4, 4] = value
+    assert not math.isfinite(how(logits)[2])
+
+
+def test_scores_that_are_not_finite_are_an_error(contract):
+    class Broken(Local):
+        def forward(self, x):
+            return super().forward(x) + float("nan")
+
     with pytest.raises(SceneError, match="not finite"):
-        decide(scores)
+        run(forward_of(Broken(), contract), ArraySource(scene(64, 64)), Grid(64, 64, 64, 32))
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "int16", "float32", "uint32"])
