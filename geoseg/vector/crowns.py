@@ -134,8 +134,10 @@ def _crown(xy: Floats, tolerance_px: float, largest_px: float) -> tuple[Crown | 
         return None, math.inf
     spokes = off - center
     scatter = float(np.sqrt(np.mean((np.hypot(*spokes.T) - radius) ** 2)))
+    if scatter > _FIT * tolerance_px:
+        return None, scatter
     turn = np.unwrap(np.arctan2(spokes[:, 1], spokes[:, 0]))
-    if scatter > _FIT * tolerance_px or abs(turn[-1] - turn[0]) < _LEAST_ARC:
+    if abs(turn[-1] - turn[0]) < _LEAST_ARC:
         return None, scatter
     return Crown(float(middle[0] + center[0]), float(middle[1] + center[1]), radius), scatter
 

@@ -70,7 +70,7 @@ def parted_at_necks(buildings: NDArray[Any], how: SquaringSettings) -> tuple[NDA
     large = (shapely.area(buildings) >= 2 * least) & ((right - left) * (bottom - top) <= _LARGEST_PX)
     found = np.flatnonzero(large & (how.neck_px > 1))
     half = how.neck_px / 2
-    plain = shapely.simplify(buildings[found], _STAIR_PX)
+    plain = _plain(buildings[found])
     several = shapely.get_num_geometries(_eroded(plain, half, how)) > 1
     found, plain = found[several], plain[several]
     bare = _uncovered(buildings[found], plain, how)
@@ -86,6 +86,14 @@ def parted_at_necks(buildings: NDArray[Any], how: SquaringSettings) -> tuple[NDA
         whole[building] = _parts(buildings[building], core[chosen], least, how.pixel)
     parts = np.array([part for some in whole for part in some], dtype=object)
     return parts, np.repeat(np.arange(len(whole)), [len(some) for some in whole])
+
+
+def _plain(buildings: NDArray[Any]) -> NDArray[Any]:
+    """Buildings without their staircases: ten times as fast as keeping to their topology, which few would lose."""
+    plain: NDArray[Any] = shapely.simplify(buildings, _STAIR_PX, preserve_topology=False)
+    lost = shapely.is_empty(plain) | ~shapely.is_valid(plain)
+    plain[lost] = shapely.simplify(buildings[lost], _STAIR_PX)
+    return plain
 
 
 def _face_to_face(core: NDArray[Any], faces: Any) -> Bools:

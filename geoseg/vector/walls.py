@@ -6,8 +6,7 @@ a network rounds off come back, and the outline agrees with the truth better tha
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -25,15 +24,14 @@ _PARALLEL = math.radians(12)
 Point = tuple[float, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Wall:
+class Wall(NamedTuple):
     """A stretch of border: its direction as found, and the sums of its samples that any line through them needs."""
 
     dx: float
     """From its first sample to its last."""
     dy: float
-    count: float
-    """Samples; 0 for a wall that only joins two others."""
+    samples: float
+    """How many; 0 for a wall that only joins two others."""
     x: float
     """Sum of x."""
     y: float
@@ -50,7 +48,7 @@ class Wall:
         return Wall(
             self.dx + other.dx,
             self.dy + other.dy,
-            self.count + other.count,
+            self.samples + other.samples,
             self.x + other.x,
             self.y + other.y,
             self.xx + other.xx,
@@ -61,12 +59,11 @@ class Wall:
     @property
     def spread(self) -> tuple[float, float, float]:
         """Second moments about the middle: xx, xy, yy."""
-        n = max(self.count, 1.0)
+        n = max(self.samples, 1.0)
         return self.xx - self.x * self.x / n, self.xy - self.x * self.y / n, self.yy - self.y * self.y / n
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """A directed straight line: the points p with nx·x + ny·y = c, the building on its left."""
 
     angle: float
@@ -190,7 +187,7 @@ def _line(wall: Wall, theta: float, directions: Directions) -> Line:
     else:
         step = math.pi / 2 if directions == "right" else math.pi / 4
         angle = theta + step * round((angle - theta) / step)
-    n = max(wall.count, 1.0)
+    n = max(wall.samples, 1.0)
     return Line.through(wall.x / n, wall.y / n, angle, wall)
 
 
@@ -232,7 +229,7 @@ def _step(a: Line, b: Line) -> Line:
     """A wall across, half-way between the ends of two parallel ones."""
     turn = math.pi / 2 if b.c > a.c else -math.pi / 2
     angle = a.angle + turn
-    n = max(a.wall.count, 1.0), max(b.wall.count, 1.0)
+    n = max(a.wall.samples, 1.0), max(b.wall.samples, 1.0)
     x = (a.wall.x / n[0] + a.wall.dx / 2 + b.wall.x / n[1] - b.wall.dx / 2) / 2
     y = (a.wall.y / n[0] + a.wall.dy / 2 + b.wall.y / n[1] - b.wall.dy / 2) / 2
     size = abs(b.c - a.c)
@@ -245,7 +242,7 @@ def _corners(lines: list[Line]) -> list[Point]:
     corners = []
     for before, line in zip([lines[-1], *lines[:-1]], lines, strict=True):
         point = before.meets(line)
-        n = max(line.wall.count, 1.0)
+        n = max(line.wall.samples, 1.0)
         corners.append(point or (line.wall.x / n - line.wall.dx / 2, line.wall.y / n - line.wall.dy / 2))
     return corners
 
