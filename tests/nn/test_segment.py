@@ -14,6 +14,7 @@ from geoseg.nn.forward import Forward
 from geoseg.nn.modeldir import load_model
 from geoseg.nn.segment import ScenePass, _decide_on_gpu, decide
 from geoseg.raster.read import Rows
+from tests.nn.processor import in_bfloat16
 
 
 class ArraySource:
@@ -101,7 +102,7 @@ def test_blended_tiles_equal_the_untiled_forward_of_a_local_model(contract, heig
 
 
 @pytest.mark.parametrize("tile_rows", [1, 2, 3])
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=in_bfloat16)])
 def test_any_cut_into_strips_in_any_order_gives_the_same_bytes(unet_model, contract, tile_rows, precision):
     forward = forward_of(load_model(unet_model), contract, precision)
     source, grid = ArraySource(scene(500, 330)), Grid(500, 330, 128, 32)
