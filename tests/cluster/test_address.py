@@ -62,7 +62,7 @@ def test_two_workers_do_more_than_one(folder, color_model):
     """Through --scheduler, TLS from Dask's configuration; the network sleeps, so that cores do not matter."""
     scenes = folder / "in"
     scenes.mkdir()
-    for i in range(6):
+    for i in range(8):
         write_raster(scenes / f"{i}.tif", np.full((3, 64, 64), 90 + i, np.uint8))
     seconds = {}
     for count in (1, 2):
