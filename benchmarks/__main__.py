@@ -11,6 +11,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+# Before torch, whose threads then sleep while they wait, as they do in a run.
+import geoseg.nn  # noqa: F401
+
+# isort: split
 import rasterio
 import torch
 
