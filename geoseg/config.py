@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from geoseg.errors import ConfigError
-from geoseg.grid.tiling import check_tiling
+from geoseg.grid.tiling import check_tiling, default_overlap
 from geoseg.vector.formats import LayerFormat
 from geoseg.vector.settings import VectorSettings
 from geoseg.yaml_file import read_yaml, validate
@@ -41,10 +41,10 @@ class RunSettings(_Strict):
     """Folder for the outputs; made if absent."""
     model: Path | None = None
     """Model directory; None is the model that ships with geoseg."""
-    tile_size: int = 1024
-    """Side of the square window the network sees, in pixels; a multiple of 32."""
-    overlap: int = 128
-    """Pixels that neighbouring tiles share; a multiple of 32, at most half the tile size."""
+    tile_size: int | None = None
+    """Side of the square window the network sees, in pixels; a multiple of 32. None takes the model's own."""
+    overlap: int | None = None
+    """Pixels that neighbouring tiles share; a multiple of 32, at most half the tile size, which None takes if under 128."""
     strip_rows: Annotated[int, Field(ge=1)] | None = None
     """Tile rows in a strip, the unit that is scheduled and resumed; None chooses by size and workers."""
     bands: tuple[Annotated[int, Field(ge=1)], ...] | None = None
@@ -94,10 +94,11 @@ class RunSettings(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> "RunSettings":
-        try:
-            check_tiling(self.tile_size, self.overlap)
-        except ConfigError as exc:
-            raise ValueError(str(exc)) from None
+        if self.tile_size is not None:
+            try:
+                self.tiling(self.tile_size)
+            except ConfigError as exc:
+                raise ValueError(str(exc)) from None
         if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
             raise ValueError(f"value_range {self.value_range} must be low, high with low < high")
         if self.quiet and self.verbose:
@@ -114,6 +115,13 @@ class RunSettings(_Strict):
         """Number of the part and of all parts; 1, 1 where all scenes are mapped."""
         part, parts = (self.shard or "1/1").split("/")
         return int(part), int(parts)
+
+    def tiling(self, tile_size: int) -> tuple[int, int]:
+        """Tile size and overlap with a model whose own tile size is `tile_size`; raises ConfigError."""
+        size = self.tile_size or tile_size
+        overlap = default_overlap(size) if self.overlap is None else self.overlap
+        check_tiling(size, overlap)
+        return size, overlap
 
     @property
     def model_dir(self) -> Path:

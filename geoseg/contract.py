@@ -22,7 +22,8 @@ from pydantic import (
 )
 
 from geoseg.errors import ConfigError, ModelError
-from geoseg.files import atomic
+from geoseg.files import atomic, sha256_file
+from geoseg.grid.tiling import NETWORK_STRIDE
 from geoseg.legend import Legend
 
 CONTRACT_FILE = "contract.json"
@@ -114,9 +115,9 @@ class Contract(_Frozen):
     legend: LegendField = Field(alias="classes")
     """Channel k of the logits is class id k; channel 0 is background."""
     tile_size: int = Field(default=1024, gt=0)
-    """Side of the square window the model sees at once, in pixels; a multiple of `stride`."""
+    """Side of the square window the model sees at once, in pixels, unless a run says otherwise; a multiple of 32."""
     stride: int = Field(default=32, gt=0)
-    """Total stride of the network: sizes and offsets of tiles are multiples of it."""
+    """Total stride of the network, a divisor of 32: sizes and offsets of tiles are multiples of it."""
     licence: str
     """Of the weights."""
     sources: tuple[Source, ...] = ()
@@ -124,6 +125,8 @@ class Contract(_Frozen):
     """Validation metrics by source: source → class → metric → value."""
     weights_sha256: str = Field(default="", pattern="^([0-9a-f]{64})?$")
     """SHA-256 of `model.safetensors`."""
+    config_sha256: str = Field(default="", exclude=True)
+    """SHA-256 of the `config.json` found beside it; not part of the file."""
 
     @field_validator("bands")
     @classmethod
@@ -137,8 +140,10 @@ class Contract(_Frozen):
         if not len(self.bands) == len(self.scaling.mean) == len(self.scaling.std):
             counts = f"{len(self.scaling.mean)} means and {len(self.scaling.std)} stds"
             raise ValueError(f"{len(self.bands)} bands, but {counts}")
-        if self.tile_size % self.stride:
-            raise ValueError(f"tile_size {self.tile_size} is not a multiple of stride {self.stride}")
+        if NETWORK_STRIDE % self.stride:
+            raise ValueError(f"stride {self.stride} does not divide {NETWORK_STRIDE}, which tiles are multiples of")
+        if self.tile_size % NETWORK_STRIDE:
+            raise ValueError(f"tile_size {self.tile_size} is not a multiple of {NETWORK_STRIDE}")
         return self
 
     def tolerates(self, pixel_size_m: float) -> bool:
@@ -146,10 +151,21 @@ class Contract(_Frozen):
         return math.isfinite(pixel_size_m) and self.pixel_size_m.min <= pixel_size_m <= self.pixel_size_m.max
 
     def stretched(self, low: float, high: float) -> "Contract":
-        """The same model for pixels of any dtype, clipped to low … high, which becomes the model's full range."""
+        """The same model for pixels of any dtype, clipped to low … high, which become the ends of its own range.
+
+        That is `scaling.clip`, else 0–255 for bytes and 0–`scaling.divide` for the rest; raises ConfigError for integers
+        that are not divided: what their range is cannot be known.
+        """
         scaling = self.scaling
-        mean = tuple(m + low / (high - low) for m in scaling.mean)
-        stretched = {"divide": high - low, "mean": mean, "clip": (low, high)}
+        if scaling.clip is None and scaling.divide == 1 and self.dtype not in ("uint8", "float32", "float64"):
+            raise ConfigError(
+                f"model '{self.name}' takes {self.dtype} and does not say which values are its range, so none can be "
+                f"stretched to it. Set scaling.clip in its {CONTRACT_FILE}."
+            )
+        first, last = scaling.clip or (0.0, 255.0 if self.dtype == "uint8" else scaling.divide)
+        divide = scaling.divide * (high - low) / (last - first)
+        mean = tuple(m - first / scaling.divide + low / divide for m in scaling.mean)
+        stretched = {"divide": divide, "mean": mean, "clip": (low, high)}
         return self.model_copy(update={"scaling": scaling.model_copy(update=stretched)})
 
     def to_json(self) -> str:
@@ -165,9 +181,9 @@ class Contract(_Frozen):
 
 
 def load_contract(model_dir: Path) -> Contract:
-    """The contract of the model directory `model_dir`; the weights are not opened.
+    """The contract of the model directory `model_dir`, with the digests of the network's settings and weights.
 
-    Raises ModelError naming the file and the first thing wrong with it.
+    Weights are not loaded, and read only where the contract has no digest of them. Raises ModelError naming the file and the first thing wrong with it.
     """
     if not model_dir.is_dir():
         raise ModelError(f"{model_dir}: not a directory; a model is a directory with {_files()}.")
@@ -176,9 +192,14 @@ def load_contract(model_dir: Path) -> Contract:
         raise ModelError(f"{model_dir}: no {', '.join(missing)}; a model directory holds {_files()}.")
     path = model_dir / CONTRACT_FILE
     try:
-        return Contract.model_validate_json(path.read_bytes())
+        contract = Contract.model_validate_json(path.read_bytes())
     except ValidationError as exc:
         raise ModelError(f"{path}: {_first_error(exc)}.") from None
+    digests = {
+        "weights_sha256": contract.weights_sha256 or sha256_file(model_dir / WEIGHTS_FILE),
+        "config_sha256": sha256_file(model_dir / CONFIG_FILE),
+    }
+    return contract.model_copy(update=digests)
 
 
 def _files() -> str:

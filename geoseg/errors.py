@@ -10,6 +10,7 @@
     │   └── ContractError    the scene breaks the model's contract (bands, dtype, pixel size)
     ├── ModelError           a model directory is incomplete, unsafe or broken
     ├── OutputError          an output cannot be written, or would overwrite an input (exit code 1)
+    │   └── DiskFull         nothing can be written any more: the run ends
     ├── ClusterLost          the scheduler went away in the middle of a run (exit code 1)
     └── TrainingError        a training set cannot be trained on
 
@@ -60,6 +61,10 @@ class OutputError(GeosegError):
     """An output cannot be written."""
 
     exit_code = 1
+
+
+class DiskFull(OutputError):
+    """The disk is full: no other scene can be written either."""
 
 
 class ClusterLost(GeosegError):

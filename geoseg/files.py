@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from geoseg.errors import OutputError
+from geoseg.errors import DiskFull, OutputError
 
 
 @contextmanager
@@ -74,7 +74,7 @@ def sync(path: Path) -> None:
 def output_error(target: Path, exc: OSError) -> OutputError:
     """What a user needs to know of an error of the file system."""
     if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OutputError(
+        return DiskFull(
             f"{target}: the disk is full. Free some space and run the same command again: it goes on where it stopped."
         )
     return OutputError(f"{target}: cannot be written ({exc.strerror or exc}).")

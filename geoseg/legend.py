@@ -16,6 +16,9 @@ NODATA = 255
 Rule = Literal["building", "road", "area"]
 """How a class becomes features: squared footprints, a network, or plain areas."""
 
+RESERVED_TABLES = ("gpkg_", "rtree_", "sqlite_", "layer_styles", "qgis_projects")
+"""Beginnings of names that tables of a GeoPackage may not have: its own, and those of QGIS."""
+
 _LAYER_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")
 _COLOR = re.compile(r"^#[0-9a-f]{6}$")
 
@@ -44,7 +47,7 @@ class LegendClass:
             raise ConfigError(
                 f"legend: colour '{self.color}' of '{self.name}' is not of the form #rrggbb (lower case)."
             )
-        if not _LAYER_NAME.match(self.layer) or self.layer.lower().startswith(("gpkg_", "rtree_", "sqlite_")):
+        if not _LAYER_NAME.match(self.layer) or self.layer.lower().startswith(RESERVED_TABLES):
             raise ConfigError(
                 f"legend: layer '{self.layer}' of '{self.name}' is not a safe table name (letters, digits, _)."
             )
@@ -80,6 +83,25 @@ class Legend:
         names = [c.name for c in self.classes]
         if len(set(names)) != len(names):
             raise ConfigError(f"legend: class names {names} are not unique.")
+        self._check_layers()
+
+    def _check_layers(self) -> None:
+        """Raise ConfigError unless each layer has one rule, and no two tables of a GeoPackage one name."""
+        layers: dict[str, LegendClass] = {}
+        for c in self.classes:
+            if layers.setdefault(c.layer, c).rule != c.rule:
+                raise ConfigError(
+                    f"legend: classes of layer '{c.layer}' have the rules {layers[c.layer].rule} and {c.rule}, but a "
+                    "layer has one. Give each its own layer."
+                )
+        seen: set[str] = set()
+        for table in (t for c in layers.values() for t in (c.layer, c.centerline_layer, c.node_layer) if t):
+            if not _LAYER_NAME.match(table) or table.lower() in seen:  # SQLite does not tell upper case from lower
+                raise ConfigError(
+                    f"legend: layer '{table}', of a class or of the lines and nodes of its roads, is there twice or has "
+                    "more than 63 characters."
+                )
+            seen.add(table.lower())
 
     def __iter__(self) -> Iterator[LegendClass]:
         return iter(self.classes)

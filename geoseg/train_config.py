@@ -224,8 +224,8 @@ class TrainConfig(_Settings):
     dtype: DType = "uint8"
     scaling: Scaling = Scaling(divide=255.0, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     pixel_size_m: PixelSize = PixelSize(native=0.5, min=0.25, max=1.2)
-    tile_size: int = 1024
-    """Tile size that mapping uses by default."""
+    tile_size: int = Field(default=1024, gt=0)
+    """Tile size that mapping uses by default; a multiple of 32."""
     classes: LegendField = DEFAULT_LEGEND
     """The legend: id, name, color, layer and rule of each class."""
     sources: tuple[Source, ...] = Field(min_length=1)

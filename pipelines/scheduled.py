@@ -11,6 +11,7 @@ Exit codes: 0 all mapped or nothing to do; 1 some scene failed, the next time tr
 """
 
 import argparse
+import math
 import os
 import sys
 import threading
@@ -25,7 +26,7 @@ from typing import Any
 from geoseg.config import RunSettings, load_settings
 from geoseg.errors import Busy, ConfigError, GeosegError, OutputError
 from geoseg.files import write_json
-from geoseg.run.find import find_files
+from geoseg.run.find import find_files, search_folder
 from geoseg.run.mapping import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, map_scenes
 
 EXIT_BUSY = 75
@@ -93,11 +94,18 @@ def _settled(settings: RunSettings, settle_s: float) -> tuple[list[Path], list[s
             raise ConfigError(f"{folder}: is no folder, but inputs of a scheduled run are folders.")
     files: list[Path] = []
     for folder in folders:
-        if any(p.suffix.lower() in (".tif", ".tiff") for p in folder.rglob("*")):
+        if search_folder(folder):
             files += find_files((str(folder),))
-    now = time.time()
-    young = {f for f in files if now - f.stat().st_mtime < settle_s}
+    young = {f for f in files if _age_s(f) < settle_s}
     return [f for f in files if f not in young], sorted(str(f) for f in young)
+
+
+def _age_s(file: Path) -> float:
+    """Since it was last written to; what cannot be looked at waits for nothing: the run will say what is wrong with it."""
+    try:
+        return time.time() - file.stat().st_mtime
+    except OSError:
+        return math.inf
 
 
 @contextmanager

@@ -73,6 +73,16 @@ def test_a_broken_scene_is_told_by_code_and_result(job, tmp_path):
     assert result["counts"] == {"done": 1, "refused": 1}
 
 
+def test_links_to_nothing_and_hidden_files_stop_nobody(job, tmp_path):
+    (tmp_path / "in" / ".upload.tif").write_bytes(b"not yet whole")
+    code, result, said = job()
+    assert (code, result["scenes"]) == (0, []), said
+    scene(tmp_path, "good.tif", 10)
+    (tmp_path / "in" / "gone.tif").symlink_to(tmp_path / "nowhere.tif")
+    code, result, said = job()
+    assert (code, result["counts"]) == (1, {"done": 1, "refused": 1}), said
+
+
 def test_two_runs_never_mix(job, tmp_path):
     scene(tmp_path, "a.tif", 10)
     with locked(tmp_path / "out"):

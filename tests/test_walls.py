@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "files": {"errors"},
     "legend": {"errors"},
     "yaml_file": {"errors"},
-    "contract": {"errors", "files", "legend"},
+    "contract": {"errors", "files", "grid", "legend"},
     "card": {"contract", "files"},
     "extras": {"errors"},
     "memory": set(),

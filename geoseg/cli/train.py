@@ -11,7 +11,8 @@ import click
 def train_command(config: Path, fresh: bool) -> None:
     """Train a model and write its directory, with curves, examples and scores in the run's folder.
 
-    A run that was interrupted goes on from its last checkpoint. Needs the extra: pip install 'geoseg[train]'.
+    A run that was interrupted goes on from its last checkpoint; one that is over is repeated if its settings or data
+    have changed, and goes on if only `steps` was raised. Needs the extra: pip install 'geoseg[train]'.
 
     Exit codes: 0 trained; 2 the settings or the data are wrong; 130 interrupted (run it again to go on).
     """

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import geopandas
 import numpy as np
 import shapely
 from affine import Affine
@@ -16,6 +15,7 @@ from geoseg.evaluate.maps import ClassMap
 from geoseg.evaluate.roads import road_scores
 from geoseg.legend import BACKGROUND, NODATA, Legend, LegendClass
 from geoseg.raster.aligned import PixelGrid, write_class_rows
+from geoseg.vector.measure import Ground
 from geoseg.vector.settings import VectorSettings
 from geoseg.vector.vectorize import VectorJob, assemble, block_rows, vectorize_block_row
 
@@ -27,7 +27,8 @@ def line_scores(
 ) -> dict[str, Any]:
     """Precision, recall and quality within the buffer, and APLS, of two maps: prediction and reference."""
     lines = [own if (own := m.lines(c)) is not None else _thinned(m, c, grid, legend) for m in maps]
-    found, truth = (_in_metres(_inside(own, grid), grid) for own in lines)
+    ground = Ground.of(Affine(*grid.transform), grid.crs_wkt, (grid.height, grid.width))
+    found, truth = (ground.in_metres(_inside(own, grid)) for own in lines)
     scores = road_scores(found, truth, tolerance_m=tolerance_m)
     buffer = asdict(scores.buffer)
     return {
@@ -85,15 +86,6 @@ def _inside(lines: NDArray[Any], grid: PixelGrid) -> NDArray[Any]:
         [lines[whole], cut[shapely.get_type_id(cut) == shapely.GeometryType.LINESTRING]]
     )
     return kept
-
-
-def _in_metres(lines: NDArray[Any], grid: PixelGrid) -> NDArray[Any]:
-    """Lines in the grid's CRS, or in UTM where its unit is no metre."""
-    frame = geopandas.GeoSeries(lines, crs=grid.crs_wkt or None)
-    if frame.crs is None or not len(frame):
-        return lines
-    metric = frame.crs.is_projected and frame.crs.axis_info[0].unit_name == "metre" and "Mercator" not in frame.crs.name
-    return np.asarray(frame.array if metric else frame.to_crs(frame.estimate_utm_crs()).array, dtype=object)
 
 
 def _plain(value: float) -> float | None:

@@ -131,6 +131,11 @@ class Grid:
         return tuple(Strip(i, a, b, axis[a].start, axis[b - 1].owned_stop) for i, (a, b) in enumerate(pairwise(bounds)))
 
 
+def default_overlap(tile_size: int) -> int:
+    """128 px, or half of a tile that is smaller than two of these; what the default model needs to leave no seams."""
+    return min(128, tile_size // (2 * NETWORK_STRIDE) * NETWORK_STRIDE)
+
+
 def check_tiling(tile_size: int, overlap: int) -> None:
     """Raise ConfigError unless tiles of this size and overlap form a lattice."""
     if tile_size < NETWORK_STRIDE or tile_size % NETWORK_STRIDE:

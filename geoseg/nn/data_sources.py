@@ -16,7 +16,7 @@ from PIL import Image
 
 from geoseg.errors import TrainingError
 from geoseg.legend import Legend
-from geoseg.nn.ground import Grid, ground_mask, mosaic_offsets, paint_vectors, read_geotiff
+from geoseg.nn.ground import Grid, ground_mask, mosaic_offsets, paint_vectors, read_geotiff, read_labels
 from geoseg.nn.town_source import town_chips
 from geoseg.train_config import (
     CityscapesSource,
@@ -91,10 +91,11 @@ def known_classes(source: Source, legend: Legend) -> tuple[bool, ...]:
 
 def _rasters(source: RasterSource, config: TrainConfig) -> Iterator[LabelledScene]:
     lut = _value_table(source.values, source.ignore, config.legend)
+    named = {0}.union(*source.values.values())
     for path in _images(source, source.images):
         image, valid, grid = read_geotiff(path, len(config.bands), config.dtype)
-        values = read_geotiff(_label_path(source, path), 1, None)[0][..., 0]
-        label = _look_up(values, lut, source, path)
+        values, says = read_labels(_label_path(source, path), named)
+        label = np.where(says, _look_up(np.where(says, values, 0), lut, source, path), IGNORE).astype(np.uint8)
         yield _scene(source, config, path, image, _masked(label, valid), grid)
 
 

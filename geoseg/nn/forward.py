@@ -28,7 +28,9 @@ class DeviceRows:
     """Full-width rows on the device."""
 
     pixels: Tensor
-    """(C, rows, W) in the scene's own type."""
+    """(C, rows, W) in the scene's own type; the bits of uint16 and uint32 as the signed type that PyTorch computes in."""
+    unsigned: int | None
+    """The largest value of such a type; None for the others."""
     valid: Tensor | None
     """(rows, W), None where every pixel is valid."""
 
@@ -56,11 +58,12 @@ class Forward:
 
     def to_device(self, rows: Rows) -> DeviceRows:
         """Move rows to the device as they are: bytes, not floats, travel."""
-        pixels = rows.pixels
+        pixels, unsigned = rows.pixels, None
         if pixels.dtype in (np.uint16, np.uint32):
-            pixels = pixels.astype(np.int64)  # torch computes with signed integers only
+            unsigned = int(np.iinfo(pixels.dtype).max)
+            pixels = pixels.view(f"i{pixels.dtype.itemsize}")
         valid = None if rows.valid.all() else torch.from_numpy(rows.valid).to(self.device)
-        return DeviceRows(torch.from_numpy(pixels).to(self.device), valid)
+        return DeviceRows(torch.from_numpy(pixels).to(self.device), unsigned, valid)
 
     def tiles(self, rows: DeviceRows, columns: list[Span], padded_height: int) -> Iterator[tuple[Span, Tensor]]:
         """Logits (K, padded height, padded width) of the tiles at `columns`, in that order.
@@ -96,7 +99,10 @@ class Forward:
         """One scaled tile (1, C, padded height, padded width), reflected where it reaches beyond the scene."""
         across = slice(column.start, column.stop)
         valid = None if rows.valid is None else rows.valid[:, across]
-        image = scale_pixels(rows.pixels[:, :, across], valid, self._scaling)
+        pixels = rows.pixels[:, :, across]
+        if rows.unsigned is not None:
+            pixels = pixels.to(torch.int64) & rows.unsigned
+        image = scale_pixels(pixels, valid, self._scaling)
         image = _reflect(_reflect(image, 1, padded_height), 2, column.padded)
         return image[None].contiguous(memory_format=torch.channels_last)
 

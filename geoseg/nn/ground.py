@@ -1,5 +1,7 @@
 """Where training images lie: pixel size on the ground, split by ground, mosaics, vector labels as pixels."""
 
+from collections.abc import Collection
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,8 @@ from rasterio.transform import Affine
 
 from geoseg.errors import TrainingError
 from geoseg.legend import Legend
-from geoseg.raster.read import SceneReader
-from geoseg.raster.scene import inspect
+from geoseg.raster.read import Rows, SceneReader
+from geoseg.raster.scene import Scene, inspect
 from geoseg.train_config import Ground, VectorSource
 
 _GEOD = pyproj.Geod(ellps="WGS84")
@@ -68,20 +70,34 @@ def read_geotiff(path: Path, bands: int, dtype: str | None) -> tuple[NDArray[Any
 
     Raises TrainingError where it has fewer bands or, if `dtype` is given, pixels of another type.
     """
+    scene, rows = _read(path, bands, dtype)
+    grid = Grid(Affine(*scene.transform), scene.crs_wkt, (scene.height, scene.width)) if scene.crs_wkt else None
+    # NaN would spread when windows are resampled.
+    pixels = np.where(rows.valid, rows.pixels, 0).astype(scene.dtype)
+    return np.ascontiguousarray(np.moveaxis(pixels, 0, -1)), rows.valid, grid
+
+
+def read_labels(path: Path, named: Collection[int]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """The first band of a small GeoTIFF, (H, W), and where it says something.
+
+    Nodata says nothing, unless that value is one of those `named`: 0/1 masks often call their 0 nodata.
+    """
+    scene, rows = _read(path, 1, None)
+    values = rows.pixels[0]
+    says = rows.valid
+    if scene.nodata is not None and scene.nodata in named:
+        says = says | (values == scene.nodata)
+    return values, says
+
+
+def _read(path: Path, bands: int, dtype: str | None) -> tuple[Scene, Rows]:
     scene = inspect(path, allow_ungeoreferenced=True)
     if len(scene.color_bands) < bands:
         raise TrainingError(f"{path}: {len(scene.color_bands)} bands, but {bands} are needed.")
     if dtype is not None and scene.dtype != dtype:
         raise TrainingError(f"{path}: pixels of type {scene.dtype}, but the model takes {dtype}. Convert it first.")
-    reader = SceneReader(scene, scene.color_bands[:bands])
-    try:
-        rows = reader.rows(0, scene.height)
-    finally:
-        reader.close()
-    grid = Grid(Affine(*scene.transform), scene.crs_wkt, (scene.height, scene.width)) if scene.crs_wkt else None
-    # NaN would spread when windows are resampled.
-    pixels = np.where(rows.valid, rows.pixels, 0).astype(scene.dtype)
-    return np.ascontiguousarray(np.moveaxis(pixels, 0, -1)), rows.valid, grid
+    with closing(SceneReader(scene, scene.color_bands[:bands])) as reader:
+        return scene, reader.rows(0, scene.height)
 
 
 def ground_mask(grid: Grid, ground: Ground) -> NDArray[np.bool_]:

@@ -25,7 +25,7 @@ def load_model(model_dir: Path) -> nn.Module:
     """
     contract = load_contract(model_dir)
     path = model_dir / WEIGHTS_FILE
-    if contract.weights_sha256 and (found := sha256_file(path)) != contract.weights_sha256:
+    if (found := sha256_file(path)) != contract.weights_sha256:
         raise ModelError(
             f"{path}: SHA-256 is {found[:12]}…, but the contract names {contract.weights_sha256[:12]}…; "
             "the weights were changed or damaged. Copy the model directory again."
@@ -41,7 +41,7 @@ def save_model(model: nn.Module, model_dir: Path, contract: Contract, *, half: b
     Args:
         model: built by `geoseg.nn.architectures.build`, which keeps its settings in `model.config`.
         model_dir: made if absent; files of the same names are replaced.
-        contract: its `weights_sha256` is filled in.
+        contract: its digests are filled in.
         half: store convolution and linear weights as float16 (normalisation layers stay float32).
 
     Returns the contract as written.
@@ -54,7 +54,11 @@ def save_model(model: nn.Module, model_dir: Path, contract: Contract, *, half: b
     tensors = {name: _stored(tensor, half) for name, tensor in model.state_dict().items()}
     with atomic(model_dir / WEIGHTS_FILE) as tmp:
         tmp.write_bytes(save(tensors, metadata={"format": "pt"}))
-    written = contract.model_copy(update={"weights_sha256": sha256_file(model_dir / WEIGHTS_FILE)})
+    digests = {
+        "weights_sha256": sha256_file(model_dir / WEIGHTS_FILE),
+        "config_sha256": sha256_file(model_dir / CONFIG_FILE),
+    }
+    written = contract.model_copy(update=digests)
     written.write(model_dir)
     return written
 

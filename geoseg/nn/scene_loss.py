@@ -1,6 +1,7 @@
 """The cross-entropy of a model over a whole scene, from the same blended logits that its map is made of."""
 
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from geoseg.contract import load_contract
-from geoseg.grid.tiling import Grid, Span
+from geoseg.grid.tiling import Grid, Span, default_overlap
 from geoseg.legend import NODATA
 from geoseg.nn.device import choose_device, choose_precision
 from geoseg.nn.forward import Forward
@@ -19,8 +20,6 @@ from geoseg.nn.modeldir import load_model
 from geoseg.nn.segment import ClassRows, ScenePass
 from geoseg.raster.read import Rows, SceneReader
 from geoseg.raster.scene import Scene
-
-_OVERLAP_PX = 128
 
 LabelRows = Callable[[int, int], NDArray[np.uint8]]
 """(rows, width) class ids of rows start … stop − 1, NODATA where nothing is known."""
@@ -44,11 +43,11 @@ def scene_loss(
     forward = Forward(load_model(model_dir), contract, device, choose_precision("auto", device))
     reader = SceneReader(scene, bands)
     try:
-        grid = Grid(scene.height, scene.width, contract.tile_size, min(_OVERLAP_PX, contract.tile_size // 64 * 32))
-        summing = _LossPass(forward, reader, grid, labels, known)
-        for strip in grid.strips(len(grid.rows)):
-            for _ in summing.strip(strip):
-                pass
+        grid = Grid(scene.height, scene.width, contract.tile_size, default_overlap(contract.tile_size))
+        with closing(_LossPass(forward, reader, grid, labels, known)) as summing:
+            for strip in grid.strips(len(grid.rows)):
+                for _ in summing.strip(strip):
+                    pass
     finally:
         reader.close()
     return summing.total / summing.pixels if summing.pixels else None

@@ -4,7 +4,7 @@ This module is importable on every worker, so Dask sends its name and not its co
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,8 +36,8 @@ class ModelSpec:
 
 _LOCK = threading.Lock()
 """One strip at a time in a process: a second one would only double the memory."""
-_forwards: dict[tuple[Path, str, str, str], Forward] = {}
-_passes: dict[tuple[str, bool], tuple[ScenePass, SceneReader]] = {}
+_forwards: dict[tuple[str, ...], Forward] = {}
+_passes: dict[tuple[str, str, str, bool], tuple[ScenePass, SceneReader]] = {}
 _lost_pixels = 0
 loads = 0
 """Models loaded by this process; tests hold it to one."""
@@ -57,11 +57,14 @@ def versions() -> dict[str, str]:
 def forward_of(spec: ModelSpec) -> Forward:
     """The model of `spec`, loaded at the first call."""
     global loads
-    key = (spec.directory, spec.contract.weights_sha256, spec.device, f"{spec.precision} {spec.contract.scaling}")
+    contract = spec.contract
+    key = (
+        contract.weights_sha256, contract.config_sha256, str(contract.scaling), spec.device, spec.precision
+    )  # fmt: skip
     if key not in _forwards:
         prepare_process(spec.threads)
         _forwards.clear()  # a run has one model
-        _forwards[key] = Forward(load_model(spec.directory), spec.contract, spec.device, spec.precision)
+        _forwards[key] = Forward(load_model(spec.directory), contract, spec.device, spec.precision)
         loads += 1
         give_back_memory()  # what imports and loading took besides
     return _forwards[key]
@@ -76,14 +79,14 @@ def segment(
     fingerprint: str,
     *,
     tolerant: bool = False,
-) -> Iterator[ClassRows]:
+) -> Generator[ClassRows, None, None]:
     """The final rows of a strip; a strip that follows the one before goes on from what that kept.
 
-    With `tolerant`, blocks of the scene that cannot be decoded count as nodata.
+    Close it where it is not read to its end: no other strip is mapped by this process before. With `tolerant`, blocks of the scene that cannot be decoded count as nodata.
     """
     global _lost_pixels
     with _LOCK:
-        key = fingerprint, tolerant
+        key = fingerprint, spec.device, spec.precision, tolerant
         if key not in _passes:
             release()
             opened = SceneReader(scene, bands, tolerant=tolerant)

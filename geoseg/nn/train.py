@@ -19,23 +19,22 @@ from geoseg.nn.data import GridWindows, RandomWindows, TrainingData, Window, rea
 from geoseg.nn.data_sources import labelled
 from geoseg.nn.device import choose_device, choose_precision
 from geoseg.nn.modeldir import load_plain, save_model
+from geoseg.nn.resume import BEST, checkpoint_to_go_on_from, mark_over
 from geoseg.nn.task import SegmentationTask
 from geoseg.nn.train_progress import quiet_lightning, training_progress
 from geoseg.nn.train_report import example_windows, write_curves, write_examples
 from geoseg.train_config import TrainConfig
 
 _CURVES = "curves"
-LAST = "last.ckpt"
-BEST = "best.ckpt"
 
 
 def train(config: TrainConfig, *, resume: bool = True) -> Path:
     """Train as `config` says and write the model directory; returns its path.
 
     The run's folder keeps the last and the best checkpoint, curves as CSV and, at the end, the scores by source. A
-    killed run goes on from its last checkpoint if `resume`.
+    killed run goes on from its last checkpoint if `resume`; one that was over is repeated where anything has changed.
 
-    Raises TrainingError where the data cannot be trained on, before the first epoch.
+    Raises TrainingError where the data cannot be trained on, or are not those of the killed run, before the first epoch.
     """
     # Loader processes are forked: a lock held by a thread of OpenCV's pool would stay locked in them for ever.
     cv2.setNumThreads(0)
@@ -45,14 +44,13 @@ def train(config: TrainConfig, *, resume: bool = True) -> Path:
     if config.threads:
         torch.set_num_threads(config.threads)
     task = SegmentationTask(config)
-    last = config.run_dir / LAST
-    resumed = last if resume and last.is_file() else None
-    if resumed is not None:
-        load_plain(resumed)  # Lightning's own message of a file that could run code is no line for a user
+    resumed = checkpoint_to_go_on_from(config, data, resume=resume)
     _keep_curves(config.run_dir / _CURVES, resumed)
     trainer = _trainer(config)
     trainer.fit(task, datamodule=_Windows(data, config), ckpt_path=resumed, weights_only=True)
-    return export(config, config.run_dir / BEST, data)
+    model_dir = export(config, config.run_dir / BEST, data)
+    mark_over(config)
+    return model_dir
 
 
 def export(config: TrainConfig, checkpoint: Path, data: TrainingData) -> Path:

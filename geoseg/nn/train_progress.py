@@ -16,6 +16,11 @@ def training_progress() -> Callback:
     return RichProgressBar() if console.is_terminal else PlainLines(console)
 
 
+def say(text: str, console: Console | None = None) -> None:
+    """One plain line, on the standard error stream."""
+    (console or Console(stderr=True)).print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def quiet_lightning() -> None:
     """Keep Lightning from telling of devices that are not there, of its other products, and of its own deprecations."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -36,7 +41,10 @@ class PlainLines(Callback):  # type: ignore[misc]
     def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """Called by Lightning; a resumed run begins at a later step."""
         self._started, self._first = time.perf_counter(), trainer.global_step
-        self._say(f"training: step {trainer.global_step} of {trainer.max_steps} on {trainer.strategy.root_device}")
+        say(
+            f"training: step {trainer.global_step} of {trainer.max_steps} on {trainer.strategy.root_device}",
+            self._console,
+        )
 
     def on_validation_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Called by Lightning."""
@@ -46,10 +54,8 @@ class PlainLines(Callback):  # type: ignore[misc]
         scores = {name: float(value) for name, value in trainer.callback_metrics.items()}
         a_step = (time.perf_counter() - self._started) / done
         left = (trainer.max_steps - trainer.global_step) * a_step / 60
-        self._say(
+        say(
             f"step {trainer.global_step} of {trainer.max_steps}: loss {scores.get('loss', float('nan')):.3f}, validation "
-            f"loss {scores['validation_loss']:.3f}, mean IoU {scores['mean_iou']:.3f}; {a_step:.2f} s a step, {left:,.0f} min left"
+            f"loss {scores['validation_loss']:.3f}, mean IoU {scores['mean_iou']:.3f}; {a_step:.2f} s a step, {left:,.0f} min left",
+            self._console,
         )
-
-    def _say(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -87,7 +87,7 @@ def choose_cluster(settings: RunSettings) -> Cluster | None:
         return AddressCluster.model_validate({"kind": "address", **place})
     if settings.workers == 0:
         return None
-    if settings.workers is None and settings.device != "cpu" and has_gpu():
+    if settings.workers is None and settings.device != "cpu" and has_gpu() and gpus_here(None):
         return CudaCluster(kind="cuda")
     return LocalCluster(kind="local", workers=settings.workers)
 

@@ -3,7 +3,10 @@
 A scene that is late does not hold up the next: whatever is ready is submitted, oldest scene first.
 """
 
+from dataclasses import replace
+
 from geoseg.errors import ConfigError
+from geoseg.run import ledger
 from geoseg.run.executors import Executor
 from geoseg.run.plan import RunPlan, ScenePlan
 from geoseg.run.queue import TRIES, Queue
@@ -14,14 +17,14 @@ from geoseg.run.tasks import ProbeTask, Runtime, WorkerLost
 def execute(plan: RunPlan, executor: Executor, observe: Observer) -> list[SceneResult]:
     """Map all scenes of a plan; returns a result for each, in the order of the plan.
 
-    Raises ConfigError or ModelError where no scene could be mapped at all, OutputError where the disk is full,
-    ClusterLost where the scheduler went away.
+    Raises ConfigError or ModelError where no scene could be mapped at all, DiskFull where nothing can be written any
+    more, ClusterLost where the scheduler went away.
     """
     if not plan.pending:
         return [_unchanged(s) for s in plan.scenes]
     runtime = _probe(plan, executor)
     observe("runtime", {"device": runtime.device, "precision": runtime.precision, "versions": runtime.versions})
-    runs = {s.name: SceneRun(plan, s, runtime, observe) for s in plan.pending}
+    runs = {s.name: SceneRun(plan, _alike(s, runtime), runtime, observe) for s in plan.pending}
     Queue(executor, runs, observe).drain()
     return [runs[s.name].result if s.name in runs else _unchanged(s) for s in plan.scenes]
 
@@ -31,6 +34,13 @@ def _unchanged(scene: ScenePlan) -> SceneResult:
     return SceneResult(
         name=scene.name, path=str(scene.scene.path), status="up to date", outputs=outputs, warnings=scene.warnings
     )
+
+
+def _alike(scene: ScenePlan, runtime: Runtime) -> ScenePlan:
+    """The scene without the strips that another processor computed in another precision: a map has one."""
+    strips = (s for s in scene.strips if s.index in scene.committed)
+    alike = frozenset(s.index for s in strips if ledger.precision(scene.work, s) == runtime.precision)
+    return replace(scene, committed=alike)
 
 
 def _probe(plan: RunPlan, executor: Executor) -> Runtime:

@@ -38,7 +38,7 @@ def _expand(text: str) -> list[Path]:
     path = Path(text)
     try:
         if path.is_dir():
-            return _search(path)
+            return search_folder(path)
         if path.exists():
             return [path]
     except OSError as exc:
@@ -47,8 +47,8 @@ def _expand(text: str) -> list[Path]:
     return [file for p in matches for file in (_expand(str(p)) if p.is_dir() else [p])]
 
 
-def _search(folder: Path) -> list[Path]:
-    """What a folder and those in it hold, without hidden files and folders and without following links to folders."""
+def search_folder(folder: Path) -> list[Path]:
+    """The GeoTIFFs of a folder and those in it, without hidden files and folders and without following links to folders."""
 
     def refuse(exc: OSError) -> None:
         raise ConfigError(f"{exc.filename}: the folder cannot be searched ({exc.strerror}). Check who may read it.")

@@ -10,8 +10,8 @@ _DRIVER = Path("/proc/driver/nvidia/gpus")
 
 
 def has_gpu() -> bool:
-    """Whether there is a GPU with its driver; costs nothing."""
-    return _DRIVER.is_dir()
+    """Whether there is a GPU with its driver that is not hidden from this process; costs nothing."""
+    return _DRIVER.is_dir() and os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() not in ("", "-1")
 
 
 @dataclass(frozen=True, slots=True)

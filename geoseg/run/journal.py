@@ -21,7 +21,7 @@ from geoseg.run.plan import RunPlan
 from geoseg.run.redact import redacted
 
 _KEPT = 100
-"""Journals kept in an output folder; older ones are removed."""
+"""Journals kept in an output folder, and at least two of each shard; older ones are removed."""
 _LEFT_OUT = frozenset({"look", "task"})
 """Events that say nothing of what is done: a journal has a few lines a strip, not one for every task."""
 _SYNC_S = 0.2
@@ -72,15 +72,15 @@ def _name(path: Path) -> str:
 
 
 @contextmanager
-def open_journal(output: Path) -> Iterator[Journal]:
-    """The journal of a new run in an output folder, which the caller has locked; raises OutputError."""
+def open_journal(output: Path, shards: int = 1) -> Iterator[Journal]:
+    """The journal of a new run, one of `shards`, in an output folder, which the caller has locked; raises OutputError."""
     folder = output / OWN_FOLDER / "journal"
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
     target = folder / f"{stamp}-{os.getpid()}.jsonl"
     if folder.is_symlink():
         raise OutputError(f"{folder}: is a link that leads out of {output}. Remove the link.")
     try:
-        for old in journals(output)[: 1 - _KEPT]:
+        for old in journals(output)[: 1 - max(_KEPT, 2 * shards)]:
             old.unlink(missing_ok=True)
         journal = Journal(target)
     except OSError as exc:

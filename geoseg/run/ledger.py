@@ -34,6 +34,8 @@ class StripRecord:
     """Class id → pixels; ids that do not occur are left out."""
     seconds: dict[str, float]
     """Wall time: `all` of it, and the shares of `prepare` and `forward` in it."""
+    precision: str
+    """Arithmetic of the network, where the settings leave it to the device."""
     host: str
     """Machine and process."""
     unreadable: int = 0
@@ -92,6 +94,12 @@ def record(work: Path, fingerprint: str, strip: Strip) -> StripRecord | None:
     except TypeError:  # of another version
         return None
     return found if path.stat().st_size == found.bytes and sha256_file(path) == found.sha256 else None
+
+
+def precision(work: Path, strip: Strip) -> str | None:
+    """What a committed strip was computed in; None without a record."""
+    values = read_json(strip_path(work, strip).with_suffix(".json"))
+    return values.get("precision") if isinstance(values, dict) else None
 
 
 def unreadable(work: Path, strips: Iterable[Strip]) -> int:

@@ -52,7 +52,7 @@ def map_scenes(settings: RunSettings) -> RunResult:
         report.planned(plan, estimate(plan))
         if settings.dry_run:
             return RunResult(plan, (), EXIT_SOME_FAILED if plan.refusals else EXIT_DONE)
-        with locked(plan.output, settings.shard), open_journal(plan.output) as journal:
+        with locked(plan.output, settings.shard), open_journal(plan.output, settings.shard_of[1]) as journal:
             return _run(plan, cluster, report, journal)
 
 

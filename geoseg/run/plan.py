@@ -18,7 +18,7 @@ from geoseg.raster.checks import Limits, Transform
 from geoseg.raster.scene import Scene, inspect
 from geoseg.run import ledger
 from geoseg.run.find import OWN_FOLDER, find_files, name_scenes, of_shard, real
-from geoseg.vector.formats import LayerFormat, layer_files
+from geoseg.vector.formats import LayerFormat, check_closed, layer_files
 from geoseg.vector.measure import ground_pixel_size_m
 from geoseg.vector.schema import layers_of
 
@@ -128,6 +128,7 @@ def plan_run(settings: RunSettings, workers: int, on_scene: Callable[[Path], Non
     layout = _Layout(
         settings=settings,
         contract=contract,
+        tiling=settings.tiling(contract.tile_size),
         output=output,
         workers=workers,
         inputs=frozenset(real(p) for p in files),
@@ -157,6 +158,7 @@ class _Layout:
 
     settings: RunSettings
     contract: Contract
+    tiling: tuple[int, int]
     output: Path
     workers: int
     inputs: frozenset[Path]
@@ -181,12 +183,15 @@ class _Layout:
             warnings.append(
                 f"{scene.unwritten_blocks:,} of {scene.blocks:,} blocks of its file were never written: taken as nodata"
             )
-        grid = Grid(scene.height, scene.width, settings.tile_size, settings.overlap)
+        grid = Grid(scene.height, scene.width, *self.tiling)
         outputs = self._outputs(path, name)
         work = self._work(path, name)
-        fingerprint = self._fingerprint(scene, bands, name)
+        fingerprint = self._fingerprint(scene, bands, name, grid)
         strips = self._strips(grid, work, fingerprint)
         fresh, whole = settings.overwrite, settings.on_bad_block == "fail"
+        done = not fresh and ledger.is_done(work, fingerprint, outputs.all, whole=whole)
+        if not done and settings.format == "geopackage":
+            _check_closed(path, outputs.layers[0])
         return ScenePlan(
             name=name,
             scene=scene,
@@ -200,7 +205,7 @@ class _Layout:
             work=work,
             outputs=outputs,
             warnings=tuple(warnings),
-            done=not fresh and ledger.is_done(work, fingerprint, outputs.all, whole=whole),
+            done=done,
             committed=frozenset() if fresh else ledger.committed(work, fingerprint, strips, whole=whole),
         )
 
@@ -250,7 +255,7 @@ class _Layout:
             )
         return work
 
-    def _fingerprint(self, scene: Scene, bands: tuple[int, ...], name: str) -> str:
+    def _fingerprint(self, scene: Scene, bands: tuple[int, ...], name: str, grid: Grid) -> str:
         settings = self.settings
         return sha256_json(
             {
@@ -260,10 +265,10 @@ class _Layout:
                 "crs": scene.crs_wkt,
                 "transform": scene.transform,
                 "bands": bands,
-                "weights": self.contract.weights_sha256,
+                "network": self.contract.config_sha256,
                 "contract": self.contract.model_dump(mode="json", by_alias=True, exclude={"metrics", "description"}),
-                "tile_size": settings.tile_size,
-                "overlap": settings.overlap,
+                "tile_size": grid.tile_size,
+                "overlap": grid.overlap,
                 "precision": settings.precision,
                 "vector": settings.vector.model_dump(mode="json"),
             }
@@ -275,6 +280,14 @@ class _Layout:
         if rows is None and not self.settings.overwrite:
             rows = ledger.strip_rows(work, fingerprint)
         return grid.strips(rows or auto_strip_rows(len(grid.rows), self.workers))
+
+
+def _check_closed(path: Path, geopackage: Path) -> None:
+    """Refuse before hours of work what could not be written after them."""
+    try:
+        check_closed(geopackage)
+    except OutputError as exc:
+        raise OutputError(f"{path}: its output {exc}") from None
 
 
 def auto_strip_rows(tile_rows: int, workers: int) -> int:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from geoseg import __version__
-from geoseg.errors import OutputError
+from geoseg.errors import DiskFull
 from geoseg.raster.strips import CLASSES_BAND, CONFIDENCE_BAND
 from geoseg.run import ledger
 from geoseg.run.executors import Outcome
@@ -104,7 +104,7 @@ class SceneRun:
         if outcome.error is not None:
             reason = str(outcome.error) or type(outcome.error).__name__
             self._observe("error", {"scene": self.plan.name, "task": task.key, "error": reason})
-            if isinstance(outcome.error, OutputError):
+            if isinstance(outcome.error, DiskFull):
                 raise outcome.error
             if isinstance(task, SegmentTask):
                 self._failed[task.strip.index] = reason
@@ -234,8 +234,8 @@ def provenance(run: RunPlan, plan: ScenePlan, runtime: Runtime) -> dict[str, Any
         "scene_identity": plan.scene.identity,
         "bands": list(plan.bands),
         "pixel_size_m": round(plan.pixel_size_m, 4),
-        "tile_size": settings.tile_size,
-        "overlap": settings.overlap,
+        "tile_size": plan.grid.tile_size,
+        "overlap": plan.grid.overlap,
         "precision": runtime.precision,
         "vector": settings.vector.model_dump(mode="json"),
         "fingerprint": plan.fingerprint,

@@ -8,6 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -126,9 +127,11 @@ class SegmentTask:
         ledger.mark_begun(plan.work, strip, host)
         started = time.perf_counter()
         tolerant = self.settings.on_bad_block == "nodata"
-        rows = segment(spec, plan.scene, plan.bands, plan.grid, strip, plan.fingerprint, tolerant=tolerant)
         path = ledger.strip_path(plan.work, strip)
-        counts = write_strip(path, strip.row_stop - strip.row_start, plan.scene.width, rows)
+        with closing(
+            segment(spec, plan.scene, plan.bands, plan.grid, strip, plan.fingerprint, tolerant=tolerant)
+        ) as rows:
+            counts = write_strip(path, strip.row_stop - strip.row_start, plan.scene.width, rows)
         record = StripRecord(
             fingerprint=plan.fingerprint,
             first=strip.first,
@@ -137,6 +140,7 @@ class SegmentTask:
             bytes=path.stat().st_size,
             counts={str(i): n for i, n in enumerate(counts) if n},
             seconds={**take_seconds(), "all": round(time.perf_counter() - started, 3)},
+            precision=self.runtime.precision,
             host=host,
             unreadable=take_lost_pixels(),
             batch=halved_batch(),

@@ -85,7 +85,7 @@ def _job(settings: VectorizeSettings, scene: Scene, legend: Legend, work: Path) 
     return VectorJob(
         classes=settings.classes,
         confidence=settings.confidence,
-        transform=Affine(*scene.transform),
+        transform=_north_up(scene),
         crs=scene.crs_wkt,
         shape=(scene.height, scene.width),
         legend=legend,
@@ -93,6 +93,12 @@ def _job(settings: VectorizeSettings, scene: Scene, legend: Legend, work: Path) 
         scene=settings.classes.stem.removesuffix("_classes"),
         work=work,
     )
+
+
+def _north_up(scene: Scene) -> Affine:
+    """The grid of a class raster; where it has no reference, rows go down from 0, as QGIS shows them."""
+    a, b, _, d, e, _ = scene.transform
+    return Affine(*scene.transform) if scene.crs_wkt or (a > 0 > e and b == d == 0) else Affine.scale(1, -1)
 
 
 def _parts(job: VectorJob, workers: int) -> list[Path]:
@@ -116,6 +122,6 @@ def _meta(settings: VectorizeSettings, scene: Scene, job: VectorJob) -> GeoPacka
             "vector": settings.vector.model_dump(mode="json"),
             "legend": job.legend.to_dict(),
         },
-        extent=extent_of(scene.transform, job.shape),
+        extent=extent_of(job.transform[:6], job.shape),
         class_raster=Path(os.path.relpath(settings.classes.resolve(), folder)).as_posix(),
     )

@@ -1,8 +1,10 @@
-"""The formats that layers are written in, and the files each makes. Plain data, no I/O."""
+"""The formats that layers are written in, and the files each makes."""
 
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
+
+from geoseg.errors import OutputError
 
 LayerFormat = Literal["geopackage", "geoparquet", "flatgeobuf"]
 
@@ -14,3 +16,14 @@ def layer_files(folder: Path, name: str, layers: Iterable[str], how: LayerFormat
     if how == "geopackage":
         return (folder / f"{name}{SUFFIXES[how]}",)
     return tuple(folder / f"{name}_{layer}{SUFFIXES[how]}" for layer in layers)
+
+
+def check_closed(geopackage: Path) -> None:
+    """Raise OutputError if another program has the file open: its journal would be replayed into a new one."""
+    for suffix in ("-wal", "-journal"):
+        journal = geopackage.with_name(geopackage.name + suffix)
+        if journal.exists():
+            raise OutputError(
+                f"{geopackage}: is open in another program ({journal.name} lies beside it). "
+                "Close it there (in QGIS: remove its layers); if nothing has it open, delete that file."
+            )

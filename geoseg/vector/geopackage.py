@@ -22,9 +22,11 @@ import pyogrio
 import shapely
 from numpy.typing import NDArray
 
-from geoseg.errors import OutputError
+from geoseg.errors import DiskFull, OutputError
 from geoseg.files import atomic
+from geoseg.legend import RESERVED_TABLES
 from geoseg.memory import give_back_memory
+from geoseg.vector.formats import check_closed
 from geoseg.vector.metadata import GeoPackageMeta, layer_title
 from geoseg.vector.schema import FieldType, GeometryType, Layer
 from geoseg.vector.styles import FID
@@ -36,7 +38,6 @@ BATCH_ROWS = 16_384
 """Rows of one Arrow batch."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
-_RESERVED = ("gpkg_", "rtree_", "sqlite_", "layer_styles", "qgis_projects")
 _ARROW: Mapping[FieldType, pa.DataType] = {
     "int64": pa.int64(),
     "float64": pa.float64(),
@@ -72,7 +73,7 @@ def write_geopackage(
     """
     schemas = [layer for layer, _ in layers]
     _check_names(path, schemas)
-    _refuse_open(path)
+    check_closed(path)
     try:
         with atomic(path) as temporary:
             with _GDAL_LOCK, _gdal_options(meta.timestamp):
@@ -80,7 +81,7 @@ def write_geopackage(
             with closing(sqlite3.connect(temporary, isolation_level=None)) as db:
                 add_tables(db, schemas, meta, path.name)
                 _check_rows(db, sent)
-            _refuse_open(path)
+            check_closed(path)
     except _SourceError as exc:
         raise exc.error from None
     except (sqlite3.Error, RuntimeError) as exc:  # RuntimeError is the base of pyogrio's errors
@@ -92,9 +93,8 @@ def _failure(path: Path, exc: Exception) -> OutputError:
     """What a user needs to know of an error of GDAL or SQLite, which say little of a full disk."""
     reason = str(exc).rpartition(" failed: ")[2].splitlines()[0].rstrip(".)")  # GDAL puts the whole statement before it
     free_mb = shutil.disk_usage(path.parent).free / 1e6
-    return OutputError(
-        f"{path}: cannot be written ({reason}; {free_mb:,.0f} MB free there). Check the space and the rights."
-    )
+    kind = DiskFull if "disk is full" in reason else OutputError
+    return kind(f"{path}: cannot be written ({reason}; {free_mb:,.0f} MB free there). Check the space and the rights.")
 
 
 def _check_names(path: Path, layers: Sequence[Layer]) -> None:
@@ -103,8 +103,8 @@ def _check_names(path: Path, layers: Sequence[Layer]) -> None:
         raise OutputError(f"{path}: the name of a GeoPackage must end in .gpkg.")
     _check_unique("layer", [layer.name for layer in layers])
     for layer in layers:
-        if layer.name.lower().startswith(_RESERVED):
-            raise OutputError(f"layer '{layer.name}': names that begin with {', '.join(_RESERVED)} are taken.")
+        if layer.name.lower().startswith(RESERVED_TABLES):
+            raise OutputError(f"layer '{layer.name}': names that begin with {', '.join(RESERVED_TABLES)} are taken.")
         _check_unique(f"field of layer '{layer.name}'", [FID, GEOMETRY, *(f.name for f in layer.fields)])
 
 
@@ -116,17 +116,6 @@ def _check_unique(what: str, names: Sequence[str]) -> None:
         if name.lower() in seen:  # SQLite does not tell upper case from lower
             raise OutputError(f"{what}: {name!r} is there twice.")
         seen.add(name.lower())
-
-
-def _refuse_open(path: Path) -> None:
-    """Raise OutputError if another program has the file open: its journal would be replayed into the new file."""
-    for suffix in ("-wal", "-journal"):
-        journal = path.with_name(path.name + suffix)
-        if journal.exists():
-            raise OutputError(
-                f"{path}: is open in another program ({journal.name} lies beside it). "
-                "Close it there (in QGIS: remove its layers); if nothing has it open, delete that file."
-            )
 
 
 @contextmanager

@@ -40,6 +40,15 @@ def sieved_away(job: VectorJob, regions: Regions, features: Bools) -> list[str]:
     return told
 
 
+def of_no_class(job: VectorJob, regions: Regions) -> list[str]:
+    """Values of the class raster that the legend does not know."""
+    pixel_m2, ids = job.pixel_m**2, np.flatnonzero(regions.seen)
+    return [
+        f"value {i} of the class raster ({int(regions.seen[i]) * pixel_m2:,.0f} m²) is no class of the legend: left out"
+        for i in ids[ids >= job.legend.channels].tolist()
+    ]
+
+
 class RoadLosses:
     """How much of the roads of a layer its lines stand for; lines are added as they are made."""
 

@@ -71,6 +71,13 @@ class Ground:
             length = shapely.length(self._equal_area(shapes))
         return length
 
+    def in_metres(self, shapes: NDArray[Any]) -> NDArray[Any]:
+        """The shapes on a plane of metres, the same for all shapes of the scene."""
+        if self.center is not None:
+            return self._equal_area(shapes)
+        scaled: NDArray[Any] = shapely.transform(shapes, lambda xy: xy * self.unit_m)
+        return shapes if self.unit_m == 1 else scaled
+
     def _equal_area(self, shapes: NDArray[Any]) -> NDArray[Any]:
         """The shapes on the equal-area projection around the centre."""
         forward = _to_equal_area(self.crs, self.center or (0.0, 0.0))

@@ -22,7 +22,7 @@ from geoseg.vector.buildings import SHAPES
 from geoseg.vector.centerlines import Centerlines, centerlines, node_xy
 from geoseg.vector.footprints import Footprints, Polygons, Shelf
 from geoseg.vector.job import VectorJob, block_rows
-from geoseg.vector.losses import RoadLosses, sieved_away
+from geoseg.vector.losses import RoadLosses, of_no_class, sieved_away
 from geoseg.vector.rings import Rings
 from geoseg.vector.road_cut import cut, with_grid_vertices
 from geoseg.vector.road_network import RoadNetwork, road_network
@@ -53,7 +53,7 @@ def assemble(
     selection = Selection(features, idle_of(parts, regions, features), job.limits)
     shelf = squared_scene(job, parts, regions, selection) if job.settings.buildings.enabled else None
     network_of = cache(partial(road_network, job, parts))
-    for loss in sieved_away(job, regions, features):
+    for loss in (*of_no_class(job, regions), *sieved_away(job, regions, features)):
         warn(loss)
     return {
         layer.name: _chunks(job, parts, regions, _of_layer(selection, regions, layer), layer, shelf)

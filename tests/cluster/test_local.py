@@ -9,8 +9,9 @@ import pytest
 from geoseg.cluster_config import CudaCluster, LocalCluster
 from geoseg.config import RunSettings
 from geoseg.errors import ConfigError
-from geoseg.run.cluster import _specs
+from geoseg.run.cluster import _specs, choose_cluster
 from geoseg.run.executors import open_executor
+from geoseg.run.gpus import has_gpu
 from geoseg.run.tasks import WorkerLost
 from tests.cluster.tasks import LostWithItsWorker, Where
 
@@ -131,3 +132,14 @@ def test_each_gpu_has_a_worker_that_sees_it_alone():
     assert [s["env"]["CUDA_VISIBLE_DEVICES"] for s in (first, second, vector)] == ["0", "3", ""]
     assert first["resources"] == second["resources"] == {"network": 1}
     assert "resources" not in vector
+
+
+@pytest.mark.parametrize(("visible", "seen"), [(None, True), ("0", True), ("", False), ("-1", False)])
+def test_a_gpu_that_is_hidden_is_none(monkeypatch, tmp_path, visible, seen):
+    monkeypatch.setattr("geoseg.run.gpus._DRIVER", tmp_path)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert has_gpu() == seen
+    monkeypatch.setenv("PATH", str(tmp_path))  # no nvidia-smi
+    assert isinstance(choose_cluster(RunSettings()), CudaCluster) == (visible == "0")

@@ -186,6 +186,21 @@ def test_lines_become_roads(files, tmp_path):
     assert scores["reference_m"] == 35
 
 
+def test_lines_on_both_sides_of_a_zone_border_are_measured_on_one_plane(tmp_path):
+    """In degrees across 12° E, where UTM changes its zone: the truth has all lines, the map the one in the east."""
+    lines = [shapely.LineString([(x, 48.0005), (x + 0.0009, 48.0005)]) for x in (11.9985, 12.0001)]
+    frame = gpd.GeoDataFrame({"width_m": [4.0, 4.0]}, geometry=lines, crs="EPSG:4326")
+    frame.to_file(tmp_path / "truth.gpkg", layer="road_centerlines")
+    road = np.zeros((1, 200, 600), np.uint8)
+    road[0, 96:104, 320:520] = 2
+    grid = {"crs": "EPSG:4326", "transform": rasterio.Affine(5e-6, 0, 11.9985, 0, -5e-6, 48.001)}
+    write_raster(tmp_path / "map.tif", road, **grid)
+    scores = compared(tmp_path, "map.tif", "truth.gpkg", classes=("road",))["roads"]["road"]
+    assert scores["precision"] > 0.9
+    assert scores["recall"] == pytest.approx(0.5, abs=0.05)
+    assert scores["reference_m"] == pytest.approx(2 * 67.1, abs=0.5)
+
+
 def test_the_loss_is_that_of_the_model(unet_model, tmp_path):
     """One tile, so that the blended logits are those of one forward."""
     image, label = squares(4)

@@ -80,6 +80,26 @@ def test_nodata_is_masked_and_not_learnt(tmp_path):
     assert (whole.label[:, :30] == IGNORE).all()
 
 
+@pytest.mark.parametrize(
+    ("nodata", "values", "label"),
+    [
+        (255, {"building": [1]}, IGNORE),
+        (0, {"building": [1]}, 0),  # of a mask that calls its background nodata
+        (9, {"building": [1, 9]}, 1),
+    ],
+)
+def test_nodata_of_labels_says_nothing_unless_it_is_a_class(tmp_path, nodata, values, label):
+    root = MAKERS["rasters"](tmp_path / "set")
+    _, ids = squares(0)
+    ids[:20] = nodata
+    write_tiff(root / "labels" / "a0.tif", ids, 0, nodata=nodata)
+    one = source("rasters", root) | {"values": values, "labelled": ["building"]}
+    other = source("vectors", MAKERS["vectors"](tmp_path / "other"))  # all classes must occur
+    (scene,) = (s for s in read(tmp_path, one, other).training if s.source == "rasters" and s.path.name == "a0.tif")
+    assert (scene.label[:20] == label).all()
+    assert (scene.label[20:] == (ids[20:] == 1)).all()
+
+
 def test_large_parts_are_ignored_in_training_only(tmp_path):
     one = source("rasters", MAKERS["rasters"](tmp_path / "a")) | {"ignore_larger_m2": {"building": 1.0}}
     config = load_train_config(settings(tmp_path, one))

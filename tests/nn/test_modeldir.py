@@ -69,7 +69,8 @@ def test_half_the_bytes_and_readable_by_all(saved):
 
 def test_the_contract_comes_back(saved):
     written = load_contract(saved)
-    assert written == contract().model_copy(update={"weights_sha256": written.weights_sha256})
+    digests = {key: getattr(written, key) for key in ("weights_sha256", "config_sha256")}
+    assert written == contract().model_copy(update=digests)
     assert written.legend == DEFAULT_LEGEND
 
 
@@ -109,7 +110,24 @@ def test_a_pickle_beside_the_weights_is_not_read(saved, tmp_path):
         ("bands", ["red"], "1 bands, but 3 means"),
         ("dtype", "complex64", "dtype"),
         ("pixel_size_m", {"native": 2.0, "min": 0.25, "max": 1.2}, "not in this order"),
-        ("tile_size", 1000, "multiple of stride"),
+        ("tile_size", 1000, "multiple of 32"),
+        ("stride", 64, "stride 64 does not divide 32"),
+        (
+            "classes",
+            [
+                {"id": 1, "name": "house", "color": "#000000", "layer": "things", "rule": "building"},
+                {"id": 2, "name": "lawn", "color": "#000000", "layer": "things", "rule": "area"},
+            ],
+            "layer 'things' have the rules building and area",
+        ),
+        (
+            "classes",
+            [
+                {"id": 1, "name": "street", "color": "#000000", "layer": "roads", "rule": "road"},
+                {"id": 2, "name": "square", "color": "#000000", "layer": "Road_Nodes", "rule": "area"},
+            ],
+            "'Road_Nodes'.* is there twice",
+        ),
         ("classes", [{"id": 2, "name": "a", "color": "#000000", "layer": "a", "rule": "area"}], "class ids"),
         ("surprise", 1, "surprise"),
     ],

@@ -5,11 +5,12 @@ import json
 import pickle
 
 import pytest
+import rasterio
 import torch
 from safetensors.torch import save_file
 
 from geoseg.contract import load_contract
-from geoseg.errors import ConfigError, ModelError
+from geoseg.errors import ConfigError, ModelError, TrainingError
 from geoseg.nn.data import Window
 from geoseg.nn.device import choose_device, choose_precision
 from geoseg.nn.modeldir import load_model
@@ -76,6 +77,38 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
     for name, tensor in a["state_dict"].items():
         torch.testing.assert_close(tensor, b["state_dict"][name], rtol=1e-4, atol=1e-5)
     assert load_contract(whole).legend == load_contract(resumed).legend
+
+
+def relabelled(folder):
+    """All labels of the set above turned round."""
+    for path in (folder / "set" / "labels").glob("*.tif"):
+        with rasterio.open(path, "r+") as dst:
+            dst.write(3 - dst.read())
+
+
+def weights(model_dir):
+    return load_contract(model_dir).weights_sha256
+
+
+def test_a_training_that_is_over_is_repeated_when_its_labels_have_changed(tmp_path, capsys):
+    first = weights(train(config(tmp_path)))
+    assert weights(train(config(tmp_path, workers=0, threads=1))) == first
+    assert "its 8 steps are done" in capsys.readouterr().err
+    relabelled(tmp_path)
+    assert weights(train(config(tmp_path))) != first
+    assert _steps(tmp_path) == 8
+    assert "are done" not in capsys.readouterr().err
+
+
+def test_an_interrupted_training_does_not_go_on_with_other_data(tmp_path):
+    train(config(tmp_path, steps=4))
+    record = tmp_path / "run" / "training.json"
+    record.write_text(record.read_text().replace("true", "false"))  # as a kill leaves it
+    relabelled(tmp_path)
+    with pytest.raises(TrainingError, match=r"other data .* --fresh"):
+        train(config(tmp_path))
+    train(config(tmp_path), resume=False)
+    assert _steps(tmp_path) == 8
 
 
 def test_averaged_weights_are_those_that_are_saved(tmp_path):

@@ -274,6 +274,35 @@ def test_a_full_disk_stops_the_run_with_one_line(color_model, small_disk, tmp_pa
             shutil.rmtree(out)
 
 
+AFTER_A_FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from geoseg.config import RunSettings
+from geoseg.run.mapping import map_scenes
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+scene, output, model = map(Path, sys.argv[1:])
+settings = RunSettings(inputs=(str(scene),), output=output, model=model, workers=0, quiet=True)
+settings = settings.model_copy(update={"tile_size": 64, "overlap": 32, "strip_rows": 4})
+for limit, expected in ((4096, False), (resource.RLIM_INFINITY, True)):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        done = map_scenes(settings).exit_code == 0
+    except Exception as exc:
+        done = False
+    assert done == expected, limit
+"""
+
+
+def test_a_process_maps_on_after_a_strip_could_not_be_written(color_model, tmp_path):
+    """The strip that failed holds the network no longer."""
+    noise = np.random.default_rng(3).integers(1, 255, (3, 512, 128), dtype=np.uint8)
+    scene = write_raster(tmp_path / "in.tif", noise)
+    run = [sys.executable, "-c", AFTER_A_FULL_DISK, scene, tmp_path / "out", color_model]
+    done = subprocess.run(run, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     "link", [".geoseg", ".geoseg/in", ".geoseg/in/strips", ".geoseg/journal", "in.gpkg", "in_classes.tif"]
 )

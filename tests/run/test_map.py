@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import geopandas
@@ -22,7 +23,10 @@ from rio_cogeo.cogeo import cog_validate
 from geoseg.cli import main
 from geoseg.config import RunSettings
 from geoseg.files import sha256_file
+from geoseg.run import ledger
 from geoseg.run.mapping import map_scenes
+from geoseg.run.plan import plan_run
+from geoseg.run.tasks import ProbeTask, Runtime, SegmentTask
 from tests.conftest import TOWN_COLORS, write_raster
 
 LAYERS = ["buildings", "roads", "road_centerlines", "road_nodes", "green"]
@@ -173,6 +177,24 @@ def test_a_scene_is_mapped_again_where_the_map_would_differ(town_scene, color_mo
     assert map_scenes(settings).results[0].status == ("done" if again else "up to date")
 
 
+def test_a_map_is_of_one_precision(reference, town_scene, color_model, tmp_path):
+    """A strip that another processor computed in bfloat16, before the run was moved to this one, is computed again."""
+    settings = RunSettings(
+        inputs=(str(town_scene),), output=tmp_path, model=color_model, workers=0, quiet=True, **TILING
+    )
+    settings = settings.model_copy(update={"strip_rows": 2, "log_json": tmp_path / "log.jsonl"})
+    plan = plan_run(settings, 1)
+    (scene,), runtime = plan.scenes, ProbeTask(settings, plan.contract).run()
+    other = Runtime(runtime.device, "float32" if runtime.precision == "bfloat16" else "bfloat16")
+    ledger.begin(scene.work, scene.fingerprint, scene.strips, frozenset())
+    for strip, how in zip(scene.strips[:2], (other, runtime), strict=True):
+        SegmentTask(scene, strip, settings, plan.contract, how).run()
+    assert map_scenes(settings).exit_code == 0
+    events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert next(e for e in events if e["event"] == "scene")["committed"] == 1
+    same_map(tmp_path, reference)
+
+
 def test_a_lost_output_is_made_again(town_scene, color_model, tmp_path):
     map_town(town_scene, tmp_path, color_model)
     (tmp_path / "town.gpkg").unlink()
@@ -277,6 +299,25 @@ def test_the_same_stem_in_two_folders_does_not_collide(color_model, tmp_path):
     result = map_town(tmp_path / "in", tmp_path / "out", color_model)
     assert result.exit_code == 0
     assert sorted(p.name for p in (tmp_path / "out").glob("*.gpkg")) == ["a_x.gpkg", "b_x.gpkg"]
+
+
+def test_a_geopackage_that_is_opened_meanwhile_fails_its_scene_only(color_model, tmp_path):
+    scenes = [write_raster(tmp_path / f"{n}.tif", np.full((3, 500, 300), 90, np.uint8)) for n in "ab"]
+    out = tmp_path / "out"
+
+    def open_it():
+        while not (out / ".geoseg" / "a" / "strips").is_dir():
+            time.sleep(0.001)
+        (out / "a.gpkg-wal").touch()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(open_it)
+        settings = RunSettings(inputs=tuple(map(str, scenes)), output=out, model=color_model, workers=0, quiet=True)
+        result = map_scenes(settings)
+    assert {r.name: r.status for r in result.results} == {"a": "failed", "b": "done"}
+    assert "a.gpkg-wal" in result.results[0].reason
+    (out / "a.gpkg-wal").unlink()
+    assert [r.status for r in map_scenes(settings).results] == ["done", "up to date"]
 
 
 def test_a_scene_that_fails_does_not_stop_the_others(color_model, tmp_path, capsys):

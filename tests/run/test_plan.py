@@ -161,6 +161,38 @@ def test_an_output_that_a_link_leads_astray(tmp_path, plan):
         reason(plan, path, r"its output .*x\.gpkg is a link that leads out of .*out\. Remove the link")
 
 
+def test_a_geopackage_that_is_open_elsewhere(tmp_path, plan):
+    path = write_raster(tmp_path / "a.tif", PIXELS)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.gpkg-wal").touch()
+    reason(plan, path, r"is open in another program \(a\.gpkg-wal lies beside it\)")
+
+
+@pytest.mark.parametrize(("own", "asked", "tiling"), [
+    (1024, {}, (1024, 128)), (512, {}, (512, 128)), (128, {}, (128, 64)), (512, {"tile_size": 256}, (256, 128)),
+    (512, {"overlap": 32}, (512, 32)),
+])  # fmt: skip
+def test_tiles_are_those_of_the_model_unless_others_are_asked_for(tmp_path, plan, own, asked, tiling):
+    (scene,) = plan(write_raster(tmp_path / "a.tif", PIXELS), contract={"tile_size": own}, **asked).scenes
+    assert (scene.grid.tile_size, scene.grid.overlap) == tiling
+
+
+def test_an_overlap_that_the_tiles_of_the_model_have_no_room_for(tmp_path, plan):
+    with pytest.raises(ConfigError, match=r"overlap is 128, but must be .* from 0 to half the tile size"):
+        plan(write_raster(tmp_path / "a.tif", PIXELS), contract={"tile_size": 128}, overlap=128)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_another_network_is_another_map(tmp_path, plan, name):
+    """Also where the contract, written by hand, has no digest of the weights."""
+    path = write_raster(tmp_path / "a.tif", PIXELS)
+    before = plan(path).scenes[0].fingerprint
+    assert plan(path).scenes[0].fingerprint == before
+    settings = RunSettings(inputs=(str(path),), output=tmp_path / "out", model=tmp_path / "model")
+    (tmp_path / "model" / name).write_bytes(b"another")
+    assert plan_run(settings, 0).scenes[0].fingerprint != before
+
+
 def test_an_output_that_is_a_folder(tmp_path, plan):
     path = write_raster(tmp_path / "x.tif", PIXELS)
     (tmp_path / "out/x.qgz").mkdir(parents=True)

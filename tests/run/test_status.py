@@ -16,7 +16,7 @@ import rasterio
 
 from geoseg.cli import main
 from geoseg.config import RunSettings
-from geoseg.run.journal import journals, read_journal
+from geoseg.run.journal import journals, open_journal, read_journal
 from geoseg.run.lock import holder
 from geoseg.run.mapping import map_scenes
 from geoseg.run.status import folder_status
@@ -139,6 +139,16 @@ def test_the_journal_outlives_a_torn_line(out):
     assert before[0]["event"] == "run"
     assert before[-1]["event"] == "over"
     assert before[-1]["exit_code"] == 1
+
+
+def test_journals_of_many_shards_are_kept(tmp_path):
+    for _ in range(130):
+        with open_journal(tmp_path, shards=60):
+            pass
+    assert len(journals(tmp_path)) == 120
+    with open_journal(tmp_path):
+        pass
+    assert len(journals(tmp_path)) == 100
 
 
 def test_the_journal_tells_no_secret(tmp_path):

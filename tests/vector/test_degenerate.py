@@ -165,6 +165,26 @@ def test_few_specks_are_not_worth_a_word(tmp_path):
     assert told(write(tmp_path / "x.tif", classes))[0] == []
 
 
+def test_values_that_no_class_has_are_told(tmp_path):
+    classes = np.full((50, 50), 3)
+    classes[:10, :10] = 9
+    (warning,), counts = told(write(tmp_path / "x.tif", classes))
+    assert warning == "value 9 of the class raster (9 m²) is no class of the legend: left out"
+    assert counts["green"] == 1
+
+
+def test_without_a_reference_rows_go_down(tmp_path):
+    """As QGIS shows the raster beside it."""
+    path = tmp_path / "x.tif"
+    classes = np.zeros((1, 60, 40), np.uint8)
+    classes[0, 5:15, 10:30] = 3
+    with rasterio.open(path, "w", driver="GTiff", dtype="uint8", count=1, height=60, width=40, nodata=255) as dst:
+        dst.write(classes)
+    assert told(path, allow_ungeoreferenced=True)[1]["green"] == 1
+    green = geopandas.read_file(tmp_path / "x.gpkg", layer="green")
+    assert green.total_bounds.tolist() == [10, -15, 30, -5]
+
+
 def test_lines_that_nobody_asked_for_are_not_missed(tmp_path):
     """A square of road is too wide for lines: worth a word, unless lines are switched off."""
     path = write(tmp_path / "x.tif", np.full((400, 400), 2))

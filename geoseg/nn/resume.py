@@ -1,0 +1,80 @@
+"""Whether a training goes on from its checkpoint, or begins anew: a record beside it says what it was of."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geoseg.contract import load_contract
+from geoseg.errors import TrainingError
+from geoseg.files import read_json, sha256_json, write_json
+from geoseg.nn.data import TrainingData
+from geoseg.nn.modeldir import load_plain
+from geoseg.nn.train_progress import say
+from geoseg.train_config import TrainConfig
+
+LAST = "last.ckpt"
+BEST = "best.ckpt"
+_RECORD = "training.json"
+_NOT_OF_THE_TRAINING = {
+    "name", "version", "description", "licence", "limits", "output", "run_dir", "steps", "patience",
+    "workers", "threads", "devices", "precision",
+}  # fmt: skip
+"""Settings that leave what is trained as it is, or say how long."""
+
+
+def checkpoint_to_go_on_from(config: TrainConfig, data: TrainingData, *, resume: bool) -> Path | None:
+    """The last checkpoint of this training; None where it begins anew, and what another one left is removed.
+
+    A training that was over begins anew where its data or settings have changed since, as they do when maps are
+    corrected again and again. One that was interrupted goes on, with other settings too, but not on other data.
+
+    Raises TrainingError for an interrupted training of other data, and for a checkpoint that could run code.
+    """
+    last = config.run_dir / LAST
+    before = read_json(config.run_dir / _RECORD) or {}
+    now = {"data": _digest_of(data), "settings": _digest_of_settings(config)}
+    goes_on = resume and last.is_file()
+    if goes_on and before.get("over"):
+        goes_on = all(before.get(key) == value for key, value in now.items())
+    elif goes_on and before.get("data", now["data"]) != now["data"]:
+        raise TrainingError(
+            f"{last}: is of a training on other data (images, labels or their split) that was interrupted. Give its data "
+            "back, name another `run_dir`, or begin anew with --fresh."
+        )
+    if goes_on:
+        # Before Lightning does, whose own message of a file that could run code is no line for a user.
+        if load_plain(last).get("global_step", 0) >= config.steps:
+            say(
+                f"{config.run_dir}: its {config.steps} steps are done, with these settings and data; raise `steps` to go on"
+            )
+    else:
+        for name in (LAST, BEST):
+            (config.run_dir / name).unlink(missing_ok=True)
+    write_json(config.run_dir / _RECORD, {**now, "over": False})
+    return last if goes_on else None
+
+
+def mark_over(config: TrainConfig) -> None:
+    """The training is over: the next one goes on from it only if nothing but its length has changed."""
+    record = config.run_dir / _RECORD
+    write_json(record, {**read_json(record), "over": True})
+
+
+def _digest_of(data: TrainingData) -> str:
+    """Of all pixels and labels, and of what side of the split they are on; paths and times do not count."""
+    digest = hashlib.sha256()
+    for scene in (*data.training, *data.validation):
+        digest.update(repr((scene.source, scene.validation, scene.known, scene.pixel_size_m)).encode())
+        for pixels in (scene.image, scene.label):
+            digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()
+
+
+def _digest_of_settings(config: TrainConfig) -> str:
+    left_out: dict[str, Any] = dict.fromkeys(_NOT_OF_THE_TRAINING, True)
+    left_out |= {"sources": {"__all__": {"root"}}, "model": {"start_from", "encoder_weights"}}
+    values = config.model_dump(mode="json", exclude=left_out)
+    start = config.model.start_from
+    return sha256_json({**values, "start": load_contract(start).weights_sha256 if start else None})
