@@ -94,11 +94,10 @@ class RunSettings(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> "RunSettings":
-        if self.tile_size is not None:
-            try:
-                self.tiling(self.tile_size)
-            except ConfigError as exc:
-                raise ValueError(str(exc)) from None
+        try:
+            self.tiling(64 * max(1, -(-(self.overlap or 0) // 32)))  # the model's tiles are looked at with the model
+        except ConfigError as exc:
+            raise ValueError(str(exc)) from None
         if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
             raise ValueError(f"value_range {self.value_range} must be low, high with low < high")
         if self.quiet and self.verbose:

@@ -40,7 +40,8 @@ def atomic(target: Path) -> Iterator[Path]:
 def write_json(target: Path, value: Any) -> None:
     """Write `value` as JSON, atomically, with sorted keys."""
     with atomic(target) as tmp:
-        tmp.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        tmp.write_text(text, encoding="utf-8", errors="backslashreplace")  # of names that are no UTF-8, as JSON has it
 
 
 def read_json(path: Path) -> Any:

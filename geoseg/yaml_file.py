@@ -57,7 +57,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: holds a {type(value).__name__}, but 'key: value' lines are needed.")
-    return value
+    return {key: _at_home(v) for key, v in value.items()}
+
+
+def _at_home(value: Any) -> Any:
+    """Values with `~/` as the home folder, as a shell would read it."""
+    if isinstance(value, dict):
+        return {key: _at_home(v) for key, v in value.items()}
+    if isinstance(value, list):
+        return [_at_home(v) for v in value]
+    return str(Path(value).expanduser()) if isinstance(value, str) and value.startswith("~/") else value
 
 
 def validate(model: type[Settings], values: dict[str, Any], source: str) -> Settings:

@@ -68,10 +68,12 @@ def _parser() -> argparse.ArgumentParser:
 def _run(settings: RunSettings, settle_s: float) -> dict[str, Any]:
     """What became of the run: exit code, error, scenes."""
     try:
-        files, waiting = _settled(settings, settle_s)
-        if not files:
+        files, young = _looked_at(settings, settle_s)
+        waiting = sorted(str(f) for f in young)
+        if not files - young:
             return {"exit_code": EXIT_DONE, "waiting": waiting}
-        run = map_scenes(settings.model_copy(update={"inputs": tuple(str(f) for f in files)}))
+        # Of all files, so that a scene has the same name whatever else is young.
+        run = map_scenes(settings.model_copy(update={"inputs": tuple(str(f) for f in files)}), leave=young)
     except Busy as exc:
         return {"exit_code": EXIT_BUSY, "error": str(exc)}
     except GeosegError as exc:
@@ -86,8 +88,8 @@ def _run(settings: RunSettings, settle_s: float) -> dict[str, Any]:
     }
 
 
-def _settled(settings: RunSettings, settle_s: float) -> tuple[list[Path], list[str]]:
-    """The files that are no longer written to, and those that may be; raises ConfigError."""
+def _looked_at(settings: RunSettings, settle_s: float) -> tuple[frozenset[Path], frozenset[Path]]:
+    """All files, and those of them that may still be written to; raises ConfigError."""
     folders = [Path(text) for text in settings.inputs]
     for folder in folders:
         if not folder.is_dir():
@@ -96,8 +98,7 @@ def _settled(settings: RunSettings, settle_s: float) -> tuple[list[Path], list[s
     for folder in folders:
         if search_folder(folder):
             files += find_files((str(folder),))
-    young = {f for f in files if _age_s(f) < settle_s}
-    return [f for f in files if f not in young], sorted(str(f) for f in young)
+    return frozenset(files), frozenset(f for f in files if _age_s(f) < settle_s)
 
 
 def _age_s(file: Path) -> float:

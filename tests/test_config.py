@@ -49,6 +49,13 @@ def test_a_wrong_key_is_named_with_file_and_remedy(tmp_path, text, message):
         load_settings(path, {})
 
 
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "c.yaml").write_text("output: ~/maps\ninputs: [~/imagery]\n")
+    settings = load_settings(tmp_path / "c.yaml", {})
+    assert (settings.output, settings.inputs) == (tmp_path / "maps", (str(tmp_path / "imagery"),))
+
+
 def test_a_huge_file_is_no_configuration(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("#" * 2**21)

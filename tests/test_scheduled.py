@@ -83,6 +83,18 @@ def test_links_to_nothing_and_hidden_files_stop_nobody(job, tmp_path):
     assert (code, result["counts"]) == (1, {"done": 1, "refused": 1}), said
 
 
+def test_names_do_not_hang_on_what_is_young(job, tmp_path):
+    for folder in "AB":
+        (tmp_path / "in" / folder).mkdir()
+        scene(tmp_path, f"{folder}/t.tif", ord(folder))
+        os.utime(tmp_path / "in" / folder / "t.tif", (time.time() - 600,) * 2)
+    assert job("--settle-s", 300)[1]["counts"] == {"done": 2}
+    scene(tmp_path, "A/t.tif", 200)  # delivered again, and young
+    code, result, said = job("--settle-s", 300)
+    assert (code, result["waiting"]) == (0, [str(tmp_path / "in" / "A" / "t.tif")]), said
+    assert {s["name"]: s["status"] for s in result["scenes"]} == {"B_t": "up to date"}
+
+
 def test_two_runs_never_mix(job, tmp_path):
     scene(tmp_path, "a.tif", 10)
     with locked(tmp_path / "out"):

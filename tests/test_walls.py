@@ -45,6 +45,7 @@ MAY_IMPORT = {
         "threads",
         "town",
         "train_config",
+        "vector.arrays",
         "vector.measure",
     },
     "run": {

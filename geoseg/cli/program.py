@@ -6,6 +6,7 @@ imports what it needs when it runs, so that `--help` is quick.
 
 import gc
 import sys
+from io import TextIOWrapper
 
 import click
 
@@ -42,6 +43,9 @@ for verb in (
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code, and exits with it when called as a program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal may lack a letter that a message or a name has
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = cli.main(arguments, prog_name="geoseg", standalone_mode=False)
     except click.ClickException as exc:

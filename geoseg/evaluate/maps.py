@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import geopandas
 import numpy as np
+import pandas as pd
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
@@ -15,10 +16,15 @@ from rasterio.features import rasterize
 from geoseg.errors import ConfigError
 from geoseg.legend import NODATA, Legend, LegendClass
 from geoseg.raster.aligned import AlignedReader, PixelGrid
+from geoseg.vector.arrays import words
 from geoseg.vector.measure import Ground
 
 _MAGIC = {".gpkg": b"SQLite format 3", ".geojson": b"{", ".json": b"{"}
 """How a file of each form begins: GDAL is not asked to open anything else."""
+
+
+_MOST_PX = 400_000
+"""Side of the grid that vectors are compared on."""
 
 
 class ClassMap(Protocol):
@@ -135,12 +141,7 @@ class Only:
         if self.field not in frame:
             there = ", ".join(str(c) for c in frame.columns if c != frame.geometry.name)
             raise ConfigError(f"{path}: no field '{self.field}'; there are {there}.")
-        return frame[_words(frame[self.field]).isin({str(v) for v in self.values.get(name, (name,))})]
-
-
-def _words(column: Any) -> Any:
-    """Values as words; 1.0 is "1", for whole numbers are read as floats where a feature has none."""
-    return column.map(lambda v: str(int(v)) if isinstance(v, float) and v.is_integer() else str(v))
+        return frame[words(frame[self.field]).isin({str(v) for v in self.values.get(name, (name,))})]
 
 
 _STRANGE = 254
@@ -215,7 +216,8 @@ def layers_by_class(path: Path, legend: Legend, named: Mapping[str, str], wanted
 def bounds_grid(paths: tuple[Path, Path], pixel_size_m: float) -> PixelGrid:
     """A grid over all features of two files of vectors, in the CRS of the second if that is metric, else in UTM."""
     frames = [geopandas.read_file(p.resolve(), layer=name) for p in reversed(paths) for name in layer_names(p)]
-    frames = [f[f.geometry.notna()] for f in frames if f.crs is not None and len(f)]
+    frames = [f[f.geometry.notna() & ~f.geometry.is_empty] for f in frames if f.crs is not None]
+    frames = [f for f in frames if len(f)]
     if not frames:
         raise ConfigError(f"{paths[0]} and {paths[1]}: no feature with a CRS, so there is nothing to compare.")
     crs = frames[0].crs
@@ -225,6 +227,11 @@ def bounds_grid(paths: tuple[Path, Path], pixel_size_m: float) -> PixelGrid:
     west, south = np.floor(boxes[:, :2].min(axis=0) / pixel_size_m) * pixel_size_m
     east, north = boxes[:, 2:].max(axis=0)
     height, width = (max(1, int(np.ceil(n / pixel_size_m))) for n in (north - south, east - west))
+    if max(height, width) > _MOST_PX:
+        raise ConfigError(
+            f"{paths[0]} and {paths[1]}: their features lie {max(height, width) * pixel_size_m / 1000:,.0f} km apart, too "
+            f"far for a grid of {pixel_size_m:g} m. Delete those that are astray, or take coarser pixels (pixel_size_m)."
+        )
     top = south + height * pixel_size_m
     return PixelGrid(height, width, crs.to_wkt(), (pixel_size_m, 0.0, float(west), 0.0, -pixel_size_m, float(top)))
 
@@ -242,8 +249,11 @@ def _read(path: Path, layer: str, grid: PixelGrid) -> geopandas.GeoDataFrame:
     if frame.crs is None:
         raise ConfigError(f"{path}: layer '{layer}' has no CRS; set it in QGIS (Layer, Set CRS) and save again.")
     frame = frame[frame.geometry.notna() & ~frame.geometry.is_empty].to_crs(grid.crs_wkt)
-    frame.geometry = shapely.make_valid(shapely.force_2d(frame.geometry.array))
-    return frame
+    # Of areas only areas are kept: hand-drawn ones have spikes, which would be lines.
+    flat = shapely.force_2d(frame.geometry.array)
+    frame.geometry = shapely.make_valid(flat, method="structure", keep_collapsed=False)
+    mixed = frame.geom_type == "GeometryCollection"
+    return pd.concat([frame[~mixed], frame[mixed].explode(index_parts=False)]) if mixed.any() else frame
 
 
 def _of_lines(frame: geopandas.GeoDataFrame) -> geopandas.GeoDataFrame:

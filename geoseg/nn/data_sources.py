@@ -93,15 +93,15 @@ def _rasters(source: RasterSource, config: TrainConfig) -> Iterator[LabelledScen
     lut = _value_table(source.values, source.ignore, config.legend)
     named = {0}.union(*source.values.values())
     for path in _images(source, source.images):
-        image, valid, grid = read_geotiff(path, len(config.bands), config.dtype)
-        values, says = read_labels(_label_path(source, path), named)
+        image, valid, grid = read_geotiff(path, config.bands, config.dtype)
+        values, says = read_labels(_label_path(source, path), named, grid)
         label = np.where(says, _look_up(np.where(says, values, 0), lut, source, path), IGNORE).astype(np.uint8)
         yield _scene(source, config, path, image, _masked(label, valid), grid)
 
 
 def _vectors(source: VectorSource, config: TrainConfig) -> Iterator[LabelledScene]:
     for path in _images(source, source.images):
-        image, valid, grid = read_geotiff(path, len(config.bands), config.dtype)
+        image, valid, grid = read_geotiff(path, config.bands, config.dtype)
         if grid is None:
             raise TrainingError(
                 f"{path}: no CRS, so vector labels cannot be laid over it. Set it with gdal_edit.py -a_srs."

@@ -16,9 +16,11 @@ from rasterio.transform import Affine
 
 from geoseg.errors import TrainingError
 from geoseg.legend import Legend
+from geoseg.raster.aligned import PixelGrid
 from geoseg.raster.read import Rows, SceneReader
 from geoseg.raster.scene import Scene, inspect
 from geoseg.train_config import Ground, VectorSource
+from geoseg.vector.arrays import words
 
 _GEOD = pyproj.Geod(ellps="WGS84")
 
@@ -65,39 +67,56 @@ class Mosaic:
     """Row and column of each one's first pixel."""
 
 
-def read_geotiff(path: Path, bands: int, dtype: str | None) -> tuple[NDArray[Any], NDArray[np.bool_], Grid | None]:
+def read_geotiff(path: Path, bands: tuple[str, ...], dtype: str) -> tuple[NDArray[Any], NDArray[np.bool_], Grid | None]:
     """A small GeoTIFF whole: pixels (H, W, bands), valid (H, W), and its grid where it has a CRS.
 
-    Raises TrainingError where it has fewer bands or, if `dtype` is given, pixels of another type.
+    Bands are those that the file calls by the names in `bands`, else the first. Raises TrainingError where it has fewer,
+    or pixels of another type.
     """
-    scene, rows = _read(path, bands, dtype)
-    grid = Grid(Affine(*scene.transform), scene.crs_wkt, (scene.height, scene.width)) if scene.crs_wkt else None
+    scene = inspect(path, allow_ungeoreferenced=True)
+    if scene.dtype != dtype:
+        raise TrainingError(f"{path}: pixels of type {scene.dtype}, but the model takes {dtype}. Convert it first.")
+    rows = _read(scene, scene.bands_called(bands) or scene.color_bands[: len(bands)], len(bands))
+    grid = _grid(scene)
     # NaN would spread when windows are resampled.
     pixels = np.where(rows.valid, rows.pixels, 0).astype(scene.dtype)
     return np.ascontiguousarray(np.moveaxis(pixels, 0, -1)), rows.valid, grid
 
 
-def read_labels(path: Path, named: Collection[int]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def read_labels(path: Path, named: Collection[int], grid: Grid | None) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """The first band of a small GeoTIFF, (H, W), and where it says something.
 
     Nodata says nothing, unless that value is one of those `named`: 0/1 masks often call their 0 nodata.
+    Raises TrainingError where it does not lie on the `grid` of its image; where one has no CRS, that is taken on trust.
     """
-    scene, rows = _read(path, 1, None)
-    values = rows.pixels[0]
-    says = rows.valid
+    scene = inspect(path, allow_ungeoreferenced=True)
+    own = _grid(scene)
+    if grid is not None and own is not None and _pixel_grid(grid).offset_of(_pixel_grid(own)) != (0, 0):
+        raise TrainingError(
+            f"{path}: does not lie on the pixels of its image (another place, pixel size or CRS). Warp it there with gdalwarp."
+        )
+    rows = _read(scene, scene.color_bands[:1], 1)
+    values, says = rows.pixels[0], rows.valid
     if scene.nodata is not None and scene.nodata in named:
         says = says | (values == scene.nodata)
     return values, says
 
 
-def _read(path: Path, bands: int, dtype: str | None) -> tuple[Scene, Rows]:
-    scene = inspect(path, allow_ungeoreferenced=True)
-    if len(scene.color_bands) < bands:
-        raise TrainingError(f"{path}: {len(scene.color_bands)} bands, but {bands} are needed.")
-    if dtype is not None and scene.dtype != dtype:
-        raise TrainingError(f"{path}: pixels of type {scene.dtype}, but the model takes {dtype}. Convert it first.")
-    with closing(SceneReader(scene, scene.color_bands[:bands])) as reader:
-        return scene, reader.rows(0, scene.height)
+def _grid(scene: Scene) -> Grid | None:
+    shape = scene.height, scene.width
+    return Grid(Affine(*scene.transform), scene.crs_wkt, shape) if scene.crs_wkt else None
+
+
+def _pixel_grid(grid: Grid) -> PixelGrid:
+    a, b, c, d, e, f = grid.transform[:6]
+    return PixelGrid(*grid.shape, grid.crs_wkt, (a, b, c, d, e, f))
+
+
+def _read(scene: Scene, bands: tuple[int, ...], needed: int) -> Rows:
+    if len(bands) < needed:
+        raise TrainingError(f"{scene.path}: {len(bands)} bands, but {needed} are needed.")
+    with closing(SceneReader(scene, bands)) as reader:
+        return reader.rows(0, scene.height)
 
 
 def ground_mask(grid: Grid, ground: Ground) -> NDArray[np.bool_]:
@@ -158,7 +177,7 @@ def _features_of(path: Path, source: VectorSource, name: str, grid: Grid) -> lis
     if source.class_field is not None:
         if source.class_field not in frame.columns:
             raise TrainingError(f"{path}: no field '{source.class_field}'; there are {', '.join(frame.columns)}.")
-        frame = frame[frame[source.class_field].astype(str).isin(source.values.get(name, ()))]
+        frame = frame[words(frame[source.class_field]).isin(source.values.get(name, ()))]
     if frame.crs is None:
         raise TrainingError(f"{path}: no CRS; set it in QGIS (Layer, Set CRS) and save again.")
     geometry = frame.geometry.to_crs(grid.crs_wkt)

@@ -1,6 +1,7 @@
 """What makes a file unfit to be mapped. Each check looks at the header and raises with one line."""
 
 import math
+import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from rasterio.crs import CRS
 from rasterio.enums import Interleaving
 from rasterio.errors import CRSError, RasterioError
 
-from geoseg.errors import BrokenRaster, ContractError, NotARaster, NotGeoreferenced
+from geoseg.errors import BrokenRaster, ConfigError, ContractError, NotARaster, NotGeoreferenced
 from geoseg.raster.blocks import BlockTable
 from geoseg.raster.geotiff import open_geotiff
 
@@ -145,6 +146,20 @@ def georeference(path: Path, src: Any, *, optional: bool) -> tuple[CRS | None, T
     return crs, transform
 
 
+def _check_proj() -> None:
+    """Raise ConfigError where PROJ cannot read its own database: then every CRS looks like none."""
+    try:
+        works = CRS.from_epsg(4326).is_geographic
+    except CRSError:
+        works = False
+    if not works:
+        places = [f"{k}={os.environ[k]}" for k in ("PROJ_DATA", "PROJ_LIB") if k in os.environ]
+        raise ConfigError(
+            f"no CRS can be understood: PROJ cannot read its database ({', '.join(places) or 'its installation is broken'}). "
+            "Unset PROJ_DATA and PROJ_LIB where they are those of another program."
+        )
+
+
 def _crs(path: Path, src: Any) -> CRS:
     """The CRS of a scene that has a grid; raises NotGeoreferenced where either is missing."""
     as_is = "or map it as it is with --allow-ungeoreferenced"
@@ -169,6 +184,7 @@ def _crs(path: Path, src: Any) -> CRS:
             f"{path}: no CRS, but a projected or geographic one is needed. Set it with gdal_edit.py -a_srs, {as_is}."
         )
     if not (crs.is_projected or crs.is_geographic):
+        _check_proj()
         raise NotGeoreferenced(
             f"{path}: its CRS '{_crs_name(crs)}' is local, geocentric or vertical, but a projected or geographic one "
             f"is needed. Set it with gdal_edit.py -a_srs, {as_is}."

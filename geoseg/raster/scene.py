@@ -29,6 +29,8 @@ class Scene:
     """Bands in the file, an alpha band included."""
     alpha_band: int | None
     """1-based band that says where the scene is valid."""
+    colors: tuple[str, ...]
+    """What the file calls each band: `red`, `green`, `blue`, `gray`, `undefined` …"""
     has_palette: bool
     """Whether pixels are indices of colours."""
     dtype: str
@@ -49,6 +51,12 @@ class Scene:
     file_bytes: int
     identity: str
     """sha256 over size, time of change and samples of the content of file and mask."""
+
+    def bands_called(self, names: tuple[str, ...]) -> tuple[int, ...] | None:
+        """The 1-based bands that the file calls so, in the order of `names`; None unless it calls one band by each."""
+        if any(self.colors.count(name) != 1 for name in names):
+            return None
+        return tuple(self.colors.index(name) + 1 for name in names)
 
     @property
     def color_bands(self) -> tuple[int, ...]:
@@ -75,6 +83,8 @@ def inspect(path: Path, limits: Limits | None = None, *, allow_ungeoreferenced: 
             return _scene(path, src, blocks, limits, optional=allow_ungeoreferenced)
     except RasterioError as exc:
         raise BrokenRaster(f"{path}: GDAL cannot open it as a GeoTIFF ({exc}). Copy it again from its source.") from exc
+    except UnicodeEncodeError as exc:
+        raise NotARaster(f"{path}: its name is not UTF-8 text, which GDAL needs. Rename it.") from exc
     except UnicodeDecodeError as exc:  # rasterio reads the name of the CRS as it opens the file
         raise NotGeoreferenced(
             f"{path}: the name of its CRS is not UTF-8 text. Set the CRS anew with gdal_edit.py -a_srs."
@@ -96,6 +106,7 @@ def _scene(path: Path, src: Any, blocks: BlockTable, limits: Limits, *, optional
         width=src.width,
         band_count=src.count,
         alpha_band=colors.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in colors else None,
+        colors=tuple(c.name for c in colors),
         has_palette=ColorInterp.palette in colors,
         dtype=src.dtypes[0],
         nodata=src.nodata,

@@ -1,10 +1,13 @@
 """From the settings of a cluster to a connected Dask client. Workers and scheduler that were started here end here."""
 
 import logging
+import multiprocessing
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +197,13 @@ def _processes(specs: list[dict[str, Any]]) -> Iterator[Any]:
     from distributed import Client, Nanny, Scheduler, Security
 
     class QuickNanny(Nanny):  # type: ignore[misc]
+        async def instantiate(self) -> Any:
+            # Ctrl-C reaches every process of a terminal; workers end when the driver says so. They inherit the mask, if
+            # multiprocessing has started its tracker before: it takes the mask away after that.
+            resource_tracker.ensure_running()
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            return await super().instantiate()
+
         async def close(self, timeout: float = _CLOSE_S, reason: str = "nanny-close") -> Any:
             return await super().close(min(timeout, _CLOSE_S), reason)
 
@@ -236,6 +246,14 @@ def _started(parts: dict[str, Any]) -> Any:
             return SpecCluster(**parts)
         except RuntimeError as exc:
             reason = _one_line(exc.__cause__ or exc)
+        except KeyboardInterrupt:
+            # Dask would close what is half begun when Python ends, and begin workers anew that are killed.
+            for half_begun in list(SpecCluster._instances):
+                half_begun.loop.add_callback(half_begun.loop.stop)
+            SpecCluster._instances.clear()
+            for worker in multiprocessing.active_children():
+                worker.kill()
+            raise
     raise ConfigError(
         f"cluster: worker processes ended while they started, {_STARTS} times in a row ({reason}), killed by the system "
         "(often for want of memory) or crashed. Start fewer with --workers, or none with --workers 0."

@@ -3,6 +3,7 @@
 import glob
 import hashlib
 import os
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +13,8 @@ _SUFFIXES = (".tif", ".tiff")
 OWN_FOLDER = ".geoseg"
 """Where a run keeps its work inside the output folder; never searched."""
 _NAME_BYTES = 150
+_TAKEN = re.compile(r"lock|lock-\d+-of-\d+|journal|slurm")
+"""What else is in that folder: no scene is called so."""
 OWN_SUFFIXES = ("_classes.tif", "_confidence.tif")
 """Endings of the rasters that geoseg writes."""
 
@@ -39,7 +42,7 @@ def _expand(text: str) -> list[Path]:
     try:
         if path.is_dir():
             return search_folder(path)
-        if path.exists():
+        if path.exists() or path.is_symlink():  # a link to nothing is refused by name, as other scenes are
             return [path]
     except OSError as exc:
         raise ConfigError(f"{text}: cannot be reached ({exc.strerror}). Check the path and who may read it.") from exc
@@ -101,4 +104,5 @@ def _clashing(names: dict[Path, str]) -> list[Path]:
 def _safe(name: str) -> str:
     """A file name without control characters, that is no hidden file, with room left for suffixes (255 bytes in all)."""
     cleaned = "".join(c if c.isprintable() and c not in '\\/:*?"<>|' else "_" for c in name).strip(". ")
-    return cleaned.encode()[:_NAME_BYTES].decode(errors="ignore") or "scene"
+    safe = cleaned.encode()[:_NAME_BYTES].decode(errors="ignore") or "scene"
+    return f"{safe}_" if _TAKEN.fullmatch(safe.lower()) else safe

@@ -1,6 +1,7 @@
 """What is committed of a scene: strip records and the scene record in its work folder, each written whole or not at all.
 
 OUT/.geoseg/NAME/scene.json               last: the scene is finished (or partial), with the digests of its outputs
+OUT/.geoseg/NAME/previous.json            while the scene is mapped anew: its last scene record
 OUT/.geoseg/NAME/strips/00000-00004.tif   classes and confidence of tile rows 0–3
 OUT/.geoseg/NAME/strips/00000-00004.json  its record; a strip is committed when this is there
 OUT/.geoseg/NAME/strips/00000-00004.run   a worker has begun with it: tells the strip that killed a worker from those that waited
@@ -16,6 +17,7 @@ from geoseg.files import output_error, read_json, sha256_file, write_json
 from geoseg.grid.tiling import Strip
 
 SCENE_RECORD = "scene.json"
+_PREVIOUS = "previous.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +118,8 @@ def strip_rows(work: Path, fingerprint: str) -> int | None:
 
 def begin(work: Path, fingerprint: str, strips: tuple[Strip, ...], keep: frozenset[int]) -> None:
     """Prepare the work folder: remember the cut, and remove whatever is not one of the strips to keep."""
-    (work / SCENE_RECORD).unlink(missing_ok=True)
+    if (work / SCENE_RECORD).is_file():
+        (work / SCENE_RECORD).replace(work / _PREVIOUS)
     wanted = {strip_path(work, s).stem for s in strips if s.index in keep}
     folder = work / "strips"
     folder.mkdir(parents=True, exist_ok=True)
@@ -131,10 +134,17 @@ def begin(work: Path, fingerprint: str, strips: tuple[Strip, ...], keep: frozens
 def finish(work: Path, record: dict[str, Any]) -> None:
     """Write the scene record, then remove the work that is no longer needed; a partial scene keeps its strips."""
     write_json(work / SCENE_RECORD, record)
+    (work / _PREVIOUS).unlink(missing_ok=True)
     shutil.rmtree(work / "vector", ignore_errors=True)
     if record["status"] == "done":
         shutil.rmtree(work / "strips", ignore_errors=True)
         (work / "cut.json").unlink(missing_ok=True)
+
+
+def last_record(work: Path) -> dict[str, Any] | None:
+    """The record of what was last written of the scene, also while it is mapped anew."""
+    found = read_json(work / SCENE_RECORD) or read_json(work / _PREVIOUS)
+    return found if isinstance(found, dict) and {"path", "fingerprint", "sha256", "tables"} <= found.keys() else None
 
 
 def is_done(work: Path, fingerprint: str, outputs: tuple[Path, ...], *, whole: bool) -> bool:

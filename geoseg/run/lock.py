@@ -47,10 +47,9 @@ def locked(output: Path, shard: str | None = None) -> Iterator[None]:
         }
         try:
             if alone:
-                file.seek(0)
-                file.truncate(0)
-                file.write(json.dumps(holder))
-                file.flush()
+                # Past the buffer of the file, which would try again when it is closed.
+                os.ftruncate(file.fileno(), 0)
+                os.pwrite(file.fileno(), json.dumps(holder).encode(), 0)
         except OSError as exc:
             raise output_error(output, exc) from exc
         if alone and shard is not None:
@@ -87,7 +86,7 @@ def holder(output: Path) -> dict[str, Any] | None:
     """Process, host and start of the run that holds an output folder, or None where none does."""
     path = output / OWN_FOLDER / "lock"
     try:
-        file = _open(path, os.O_RDWR)
+        file = _open(path, os.O_RDONLY)
     except OSError:
         return None
     with file:
@@ -101,7 +100,11 @@ def holder(output: Path) -> dict[str, Any] | None:
 
 def _open(path: Path, flags: int) -> IO[str]:
     """Without truncation, for it says who holds it; through no link, for that would be another file."""
-    return os.fdopen(os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644), "r+", encoding="utf-8")
+    return os.fdopen(
+        os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644),
+        "r" if flags == os.O_RDONLY else "r+",
+        encoding="utf-8",
+    )
 
 
 def _take(file: IO[str], *, shared: bool = False) -> bool | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from geoseg.cluster_config import Cluster
@@ -18,7 +19,7 @@ from geoseg.run.executors import SerialExecutor, open_executor
 from geoseg.run.journal import Journal, open_journal
 from geoseg.run.lock import locked
 from geoseg.run.manifest import versions, write_manifest
-from geoseg.run.plan import RunPlan, plan_run
+from geoseg.run.plan import RunPlan, one_line, plan_run, renewed
 from geoseg.run.report import Reporter, open_reporter
 from geoseg.run.scene_run import Observer, SceneResult
 
@@ -38,22 +39,23 @@ class RunResult:
     exit_code: int
 
 
-def map_scenes(settings: RunSettings) -> RunResult:
-    """Map all scenes that `settings` name into its output folder.
+def map_scenes(settings: RunSettings, leave: frozenset[Path] = frozenset()) -> RunResult:
+    """Map all scenes that `settings` name into its output folder, but those to `leave` for another run.
 
     Raises ConfigError, ModelError, OutputError or ClusterLost where the run cannot go on, KeyboardInterrupt where it was
     interrupted (by SIGTERM too): what is committed stays, and the same call goes on from there.
     """
     with open_reporter(settings) as report, _terminable():
         cluster = choose_cluster(settings)
-        plan = plan_run(settings, network_workers(cluster), lambda path: report.event("look", {"path": str(path)}))
-        if not plan.scenes and not plan.refusals and settings.shard is None:
+        workers = network_workers(cluster)
+        plan = plan_run(settings, workers, lambda path: report.event("look", {"path": str(path)}), leave)
+        if not plan.scenes and not plan.refusals and settings.shard is None and not leave:
             raise ConfigError("no scene to map: the inputs hold only outputs of geoseg.")
         report.planned(plan, estimate(plan))
         if settings.dry_run:
             return RunResult(plan, (), EXIT_SOME_FAILED if plan.refusals else EXIT_DONE)
         with locked(plan.output, settings.shard), open_journal(plan.output, settings.shard_of[1]) as journal:
-            return _run(plan, cluster, report, journal)
+            return _run(renewed(plan, workers), cluster, report, journal)
 
 
 def _run(plan: RunPlan, cluster: Cluster | None, report: Reporter, journal: Journal) -> RunResult:
@@ -91,7 +93,10 @@ def _execute(plan: RunPlan, cluster: Cluster | None, observe: Observer) -> list[
 
 
 def _refused(plan: RunPlan) -> list[SceneResult]:
-    return [SceneResult(name=r.path.stem, path=str(r.path), status="refused", reason=r.reason) for r in plan.refusals]
+    return [
+        SceneResult(name=one_line(r.path.stem), path=one_line(str(r.path)), status="refused", reason=r.reason)
+        for r in plan.refusals
+    ]
 
 
 def _recording(run: dict[str, Any], *events: Observer) -> Observer:

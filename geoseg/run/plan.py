@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +18,7 @@ from geoseg.raster.checks import Limits, Transform
 from geoseg.raster.scene import Scene, inspect
 from geoseg.run import ledger
 from geoseg.run.find import OWN_FOLDER, find_files, name_scenes, of_shard, real
+from geoseg.run.redact import redacted
 from geoseg.vector.formats import LayerFormat, check_closed, layer_files
 from geoseg.vector.measure import ground_pixel_size_m
 from geoseg.vector.schema import layers_of
@@ -104,13 +105,19 @@ class RunPlan:
         return tuple(s for s in self.scenes if not s.done)
 
 
-def plan_run(settings: RunSettings, workers: int, on_scene: Callable[[Path], None] = lambda _: None) -> RunPlan:
+def plan_run(
+    settings: RunSettings,
+    workers: int,
+    on_scene: Callable[[Path], None] = lambda _: None,
+    leave: frozenset[Path] = frozenset(),
+) -> RunPlan:
     """Look at every scene, refuse what cannot be mapped, and lay out the rest.
 
     Args:
         settings: of the run; `output` must be set.
         workers: processes that will share the strips, 0 or 1 for one.
         on_scene: called for every file before it is looked at.
+        leave: files that are left for another run, which names them as this one would.
 
     Raises ConfigError or ModelError where the run as a whole cannot start.
     """
@@ -138,12 +145,19 @@ def plan_run(settings: RunSettings, workers: int, on_scene: Callable[[Path], Non
     scenes: list[ScenePlan] = []
     refusals: list[Refusal] = []
     for path in of_shard(files, *settings.shard_of):
+        if path in leave:
+            continue
         on_scene(path)
         try:
             scenes.append(layout.scene(path, names[path]))
         except (SceneError, OutputError) as exc:
-            refusals.append(Refusal(path, _one_line(str(exc))))
+            refusals.append(Refusal(path, one_line(str(exc))))
     return RunPlan(settings=settings, contract=contract, output=output, scenes=tuple(scenes), refusals=tuple(refusals))
+
+
+def renewed(plan: RunPlan, workers: int) -> RunPlan:
+    """The plan with what is left now: a run that held the output folder meanwhile may have done some of it."""
+    return replace(plan, scenes=tuple(what_is_left(s, plan.settings, workers) for s in plan.scenes))
 
 
 def _ambiguous(names: Iterable[str], layers: tuple[str, ...], how: LayerFormat) -> frozenset[str]:
@@ -187,12 +201,7 @@ class _Layout:
         outputs = self._outputs(path, name)
         work = self._work(path, name)
         fingerprint = self._fingerprint(scene, bands, name, grid)
-        strips = self._strips(grid, work, fingerprint)
-        fresh, whole = settings.overwrite, settings.on_bad_block == "fail"
-        done = not fresh and ledger.is_done(work, fingerprint, outputs.all, whole=whole)
-        if not done and settings.format == "geopackage":
-            _check_closed(path, outputs.layers[0])
-        return ScenePlan(
+        planned = ScenePlan(
             name=name,
             scene=scene,
             bands=bands,
@@ -200,14 +209,20 @@ class _Layout:
             transform=transform,
             pixel_size_m=pixel_size,
             grid=grid,
-            strips=strips,
+            strips=(),
             fingerprint=fingerprint,
             work=work,
             outputs=outputs,
             warnings=tuple(warnings),
-            done=done,
-            committed=frozenset() if fresh else ledger.committed(work, fingerprint, strips, whole=whole),
+            done=False,
+            committed=frozenset(),
         )
+        planned = what_is_left(planned, settings, self.workers)
+        if not planned.done:
+            _check_not_of_another(planned)
+            if settings.format == "geopackage":
+                _check_closed(planned)
+        return planned
 
     def _check_pixel_size(self, path: Path, pixel_size: float) -> list[str]:
         size = self.contract.pixel_size_m
@@ -274,20 +289,46 @@ class _Layout:
             }
         )
 
-    def _strips(self, grid: Grid, work: Path, fingerprint: str) -> tuple[Strip, ...]:
-        """The cut of an unfinished run goes on, so that its strips count; otherwise one by size and workers."""
-        rows = self.settings.strip_rows
-        if rows is None and not self.settings.overwrite:
-            rows = ledger.strip_rows(work, fingerprint)
-        return grid.strips(rows or auto_strip_rows(len(grid.rows), self.workers))
+
+def what_is_left(scene: ScenePlan, settings: RunSettings, workers: int) -> ScenePlan:
+    """The scene with what its work folder says now: its cut, whether it is done, and which strips are committed."""
+    if settings.overwrite:
+        strips = scene.grid.strips(_strip_rows(scene, settings, workers, None))
+        return replace(scene, strips=strips, done=False, committed=frozenset())
+    work, fingerprint, whole = scene.work, scene.fingerprint, settings.on_bad_block == "fail"
+    # The cut of an unfinished run goes on, so that its strips count.
+    strips = scene.grid.strips(_strip_rows(scene, settings, workers, ledger.strip_rows(work, fingerprint)))
+    return replace(
+        scene,
+        strips=strips,
+        done=ledger.is_done(work, fingerprint, scene.outputs.all, whole=whole),
+        committed=ledger.committed(work, fingerprint, strips, whole=whole),
+    )
 
 
-def _check_closed(path: Path, geopackage: Path) -> None:
+def _strip_rows(scene: ScenePlan, settings: RunSettings, workers: int, begun: int | None) -> int:
+    return settings.strip_rows or begun or auto_strip_rows(len(scene.grid.rows), workers)
+
+
+def _check_closed(scene: ScenePlan) -> None:
     """Refuse before hours of work what could not be written after them."""
     try:
-        check_closed(geopackage)
+        check_closed(scene.outputs.layers[0])
     except OutputError as exc:
-        raise OutputError(f"{path}: its output {exc}") from None
+        raise OutputError(f"{scene.scene.path}: its output {exc}") from None
+
+
+def _check_not_of_another(scene: ScenePlan) -> None:
+    """Refuse to overwrite the map of another scene of the same name, which an earlier run made."""
+    path, record = scene.scene.path.absolute(), ledger.last_record(scene.work)
+    if record is None or record["path"] == redacted(str(path)) or record["fingerprint"] == scene.fingerprint:
+        return
+    other = Path(record["path"])
+    if other.is_file() and not other.samefile(path):
+        raise OutputError(
+            f"{path}: its outputs {scene.name}.* would overwrite those of {other}, mapped here before. "
+            f"Choose another output folder, or remove {scene.work}."
+        )
 
 
 def auto_strip_rows(tile_rows: int, workers: int) -> int:
@@ -302,7 +343,10 @@ def auto_strip_rows(tile_rows: int, workers: int) -> int:
 
 
 def choose_bands(scene: Scene, settings: RunSettings, contract: Contract) -> tuple[int, ...]:
-    """The bands the model gets; raises ContractError where they do not fit it."""
+    """The bands the model gets: those that are asked for, else all but alpha, by their colours where the file tells them.
+
+    Raises ContractError where they do not fit the model.
+    """
     needed = f"model '{contract.name}' takes {len(contract.bands)} ({', '.join(contract.bands)}; {contract.dtype})"
     got = f"{scene.path}: {scene.band_count} band{'s' if scene.band_count > 1 else ''} ({scene.dtype})"
     if scene.has_palette:
@@ -310,13 +354,16 @@ def choose_bands(scene: Scene, settings: RunSettings, contract: Contract) -> tup
             f"{got} of indices into a palette, but {needed}. Expand its colours with gdal_translate -expand rgb."
         )
     bands = settings.bands or scene.color_bands
+    called = scene.bands_called(contract.bands)
+    if not settings.bands and called is not None and len(bands) == len(called):
+        bands = called  # some files have blue first
     if settings.bands and max(bands) > scene.band_count:
         has = "band 1" if scene.band_count == 1 else f"bands 1–{scene.band_count}"
         raise ContractError(f"{got}, but band {max(bands)} was asked for. Name only {has} with --bands.")
     if len(bands) != len(contract.bands):
         if settings.bands:
             raise ContractError(f"{got}: --bands names {len(bands)}, but {needed}. Name {len(contract.bands)}.")
-        raise ContractError(f"{got}, but {needed}. {_advice(scene, len(contract.bands))}, or choose another model.")
+        raise ContractError(f"{got}, but {needed}. {_advice(scene, contract)}, or choose another model.")
     if scene.dtype != contract.dtype and settings.value_range is None:
         raise ContractError(
             f"{got}, but {needed}. Stretch its values with --value-range LOW,HIGH, or choose another model."
@@ -324,13 +371,15 @@ def choose_bands(scene: Scene, settings: RunSettings, contract: Contract) -> tup
     return bands
 
 
-def _advice(scene: Scene, needed: int) -> str:
+def _advice(scene: Scene, contract: Contract) -> str:
+    needed = len(contract.bands)
     if scene.band_count >= needed:
-        return f"Name them with --bands {','.join(str(b) for b in range(1, needed + 1))}"
+        named = scene.bands_called(contract.bands) or range(1, needed + 1)
+        return f"Name them with --bands {','.join(map(str, named))}"
     return f"Give imagery of {needed} bands, repeat one (--bands {','.join(['1'] * needed)})"
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Control characters, which a name can hold, are spelled out: a refusal is one line, and no order to a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 

@@ -5,7 +5,8 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from typing import IO, Any
+from io import FileIO
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -33,7 +34,7 @@ _SHOWN = 20
 class Reporter:
     """Shows one run."""
 
-    def __init__(self, settings: RunSettings, console: Console, log: IO[str] | None) -> None:
+    def __init__(self, settings: RunSettings, console: Console, log: FileIO | None) -> None:
         """Report to `console`, and event by event to `log`."""
         self._settings = settings
         self._console = console
@@ -48,8 +49,12 @@ class Reporter:
         """One event: to the log, and to the bar or the lines where it means progress."""
         if self._log is not None:
             stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
-            self._log.write(json.dumps({"time": stamp, "event": name, **redacted(values)}, default=str) + "\n")
-            self._log.flush()
+            line = json.dumps({"time": stamp, "event": name, **redacted(values)}, default=str) + "\n"
+            try:
+                self._log.write(line.encode())
+            except OSError as exc:
+                self._log = None
+                self._line(f"warning: {self._settings.log_json}: {exc.strerror}; the log ends here", always=True)
         if name == "strip":
             self._pixels = (self._pixels[0] + values["pixels"], self._pixels[1])
             self._progress()
@@ -133,10 +138,10 @@ class Reporter:
 def open_reporter(settings: RunSettings) -> Iterator[Reporter]:
     """A reporter on the standard error stream, with the JSON log that the settings name; raises OutputError."""
     with ExitStack() as stack:
-        log: IO[str] | None = None
+        log: FileIO | None = None
         if settings.log_json is not None:
             try:
-                log = stack.enter_context(settings.log_json.open("a", encoding="utf-8"))
+                log = stack.enter_context(settings.log_json.open("ab", buffering=0))
             except OSError as exc:
                 raise output_error(settings.log_json, exc) from exc
         reporter = Reporter(settings, Console(stderr=True), log)

@@ -185,7 +185,7 @@ class SceneRun:
             "status": status,
             "fingerprint": self.plan.fingerprint,
             "unreadable": self._unreadable,
-            "path": redacted(str(self.plan.scene.path)),
+            "path": redacted(str(self.plan.scene.path.absolute())),
             "failed_rows": {self._rows(i): reason for i, reason in self._failed.items()},
             "layers": published.layers if published else {},
             "sha256": self._digests,

@@ -23,6 +23,7 @@ from geoseg.raster.palette import category_names_aux_xml, palette
 from geoseg.raster.strips import CLASSES_BAND, CONFIDENCE_BAND, StripFile, StripRaster, write_strip
 from geoseg.raster.write import RasterSpec, write_cog
 from geoseg.run import ledger
+from geoseg.run.corrections import set_aside
 from geoseg.run.ledger import StripRecord
 from geoseg.run.plan import ScenePlan
 from geoseg.vector.digest import TableDigests, digest_tables
@@ -265,12 +266,13 @@ class PublishTask:
         from geoseg.vector.schema import layers_of
         from geoseg.vector.vectorize import assemble
 
-        outputs, layers = self.plan.outputs, layers_of(self.job.legend)
-        warnings: list[str] = []
+        plan, outputs, layers = self.plan, self.plan.outputs, layers_of(self.job.legend)
+        project = () if outputs.project is None else (outputs.project,)
+        warnings = set_aside(plan.work, plan.fingerprint, (*outputs.layers, *project))
         features = assemble(self.job, list(self.parts), warnings.append)
         chunks = [(layer, features.get(layer.name, ())) for layer in layers]
         if outputs.project is None:
-            counts = write_layers(outputs.layers, chunks, self.plan.crs_wkt)
+            counts = write_layers(outputs.layers, chunks, plan.crs_wkt)
             return Published(counts, _digests(outputs.layers), None, tuple(warnings))
         from geoseg.vector.geopackage import write_geopackage
         from geoseg.vector.project import write_project

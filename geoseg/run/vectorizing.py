@@ -13,8 +13,10 @@ from geoseg import __version__
 from geoseg.config import DEFAULT_MODEL
 from geoseg.contract import load_contract
 from geoseg.errors import ConfigError, ContractError
-from geoseg.files import sha256_file
-from geoseg.legend import Legend
+from geoseg.files import output_error, sha256_file
+from geoseg.legend import NODATA, Legend
+from geoseg.raster.aligned import PixelGrid
+from geoseg.raster.rows import read_rows
 from geoseg.raster.scene import Scene, inspect
 from geoseg.vector.exchange import write_layers
 from geoseg.vector.formats import layer_files
@@ -25,6 +27,8 @@ from geoseg.vector.project import write_project
 from geoseg.vector.schema import layers_of
 from geoseg.vector.vectorize import assemble, vectorize_block_row
 from geoseg.vectorize_config import VectorizeSettings
+
+_ROWS = 1024
 
 
 def vectorize(settings: VectorizeSettings, warn: Callable[[str], None] = lambda _: None) -> dict[str, int]:
@@ -42,8 +46,12 @@ def vectorize(settings: VectorizeSettings, warn: Callable[[str], None] = lambda 
     if target.resolve() == settings.classes.resolve():
         raise ConfigError(f"{target}: is the class raster itself; name another output.")
     legend = _legend(settings)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.stem}.", dir=target.parent) as work:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(prefix=".geoseg.", dir=target.parent)
+    except OSError as exc:
+        raise output_error(target, exc) from exc
+    with folder as work:
         job = _job(settings, scene, legend, Path(work))
         parts = _parts(job, settings.workers)
         layers = layers_of(legend)
@@ -68,9 +76,16 @@ def _class_raster(path: Path, settings: VectorizeSettings) -> Scene:
 
 
 def _check_alike(classes: Scene, confidence: Scene) -> None:
-    here, there = ((s.height, s.width, s.transform) for s in (classes, confidence))
-    if here != there:
+    if PixelGrid.of_scene(classes).offset_of(PixelGrid.of_scene(confidence)) != (0, 0) or (
+        (classes.height, classes.width) != (confidence.height, confidence.width)
+    ):
         raise ContractError(f"{confidence.path}: lies on another grid than {classes.path}; both must be alike.")
+    for start in range(0, confidence.height, _ROWS):
+        rows = read_rows(confidence.path, 1, start, min(start + _ROWS, confidence.height))
+        if (strange := rows[(rows > 100) & (rows != NODATA)]).size:
+            raise ContractError(
+                f"{confidence.path}: holds {strange[0]}, but confidence is in percent, 0–100, 255 nodata."
+            )
 
 
 def _legend(settings: VectorizeSettings) -> Legend:

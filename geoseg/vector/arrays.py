@@ -90,3 +90,8 @@ def _open_cycles(following: Ints, members: Ints) -> None:
         ahead = ahead[ahead]
     cut = link == smallest
     following[members[cut]] = -1
+
+
+def words(column: Any) -> Any:
+    """The values of a table's column as words; 1.0 is "1", for whole numbers are read as floats where a feature has none."""
+    return column.map(lambda v: str(int(v)) if isinstance(v, float) and v.is_integer() else str(v))

@@ -1,6 +1,7 @@
 """What tells a GeoPackage that rotted from one that QGIS opened, or that somebody corrected."""
 
 import hashlib
+import json
 import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import OutputError
+from geoseg.vector.tables import MANIFEST_URI
 
 _HEADER = b"SQLite format 3\0"
 _COUNTER = slice(24, 28)
@@ -42,6 +44,23 @@ def digest_tables(path: Path, layers: Iterable[str]) -> TableDigests:
             )
     except (sqlite3.Error, OSError) as exc:
         raise OutputError(f"{path}: its database cannot be read ({exc}).") from exc
+
+
+def manifest_of(path: Path) -> dict[str, Any]:
+    """How a GeoPackage says that geoseg made it; empty where it says nothing. Raises OutputError where it is broken."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as db:
+            if not db.execute("select 1 from sqlite_master where name = 'gpkg_metadata'").fetchone():
+                return {}
+            query = "select metadata from gpkg_metadata where md_standard_uri = ?"
+            row = db.execute(query, (MANIFEST_URI,)).fetchone()
+    except (sqlite3.Error, OSError) as exc:
+        raise OutputError(f"{path}: its database cannot be read ({exc}).") from exc
+    try:
+        manifest = json.loads(row[0]) if row else {}
+    except ValueError:
+        return {}
+    return manifest if isinstance(manifest, dict) else {}
 
 
 def _digest_rows(db: sqlite3.Connection, layer: str) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from geoseg.errors import OutputError
+from geoseg.files import output_error
 
 LayerFormat = Literal["geopackage", "geoparquet", "flatgeobuf"]
 
@@ -22,7 +23,11 @@ def check_closed(geopackage: Path) -> None:
     """Raise OutputError if another program has the file open: its journal would be replayed into a new one."""
     for suffix in ("-wal", "-journal"):
         journal = geopackage.with_name(geopackage.name + suffix)
-        if journal.exists():
+        try:
+            there = journal.exists()
+        except OSError as exc:
+            raise output_error(geopackage, exc) from exc
+        if there:
             raise OutputError(
                 f"{geopackage}: is open in another program ({journal.name} lies beside it). "
                 "Close it there (in QGIS: remove its layers); if nothing has it open, delete that file."

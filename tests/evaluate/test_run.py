@@ -186,6 +186,35 @@ def test_lines_become_roads(files, tmp_path):
     assert scores["reference_m"] == 35
 
 
+def test_hand_drawn_areas_are_mended_and_counted(files, tmp_path):
+    """A spike makes an area invalid: only the spike goes."""
+    x, y = ORIGIN
+    boxes = [shapely.box(x + 10 * i, y - 20, x + 10 * i + 6, y - 10) for i in range(4)]
+    spiked = shapely.Polygon(
+        [(x, y - 20), (x + 6, y - 20), (x + 6, y - 10), (x + 9, y - 7), (x + 6, y - 10), (x, y - 10)]
+    )
+    mixed = shapely.GeometryCollection([boxes[1], shapely.Point(x, y)])
+    for name, shapes in (("found", boxes), ("drawn", [spiked, mixed, *boxes[2:], shapely.Polygon()])):
+        gpd.GeoDataFrame(geometry=shapes, crs=UTM).to_file(tmp_path / f"{name}.gpkg", layer="buildings")
+    found = compared(files, tmp_path / "found.gpkg", tmp_path / "drawn.gpkg", classes=("building",))
+    assert found["classes"]["building"]["iou"] == 1
+    assert found["objects"]["building"]["reference"] == 4
+
+
+def test_vectors_that_are_empty_or_far_apart_are_refused(files, tmp_path):
+    far = shapely.box(0, 0, 1, 1)
+    for name, shapes in (
+        ("none", [shapely.Polygon()]),
+        ("empty", [shapely.Polygon()]),
+        ("far", [far, shapely.box(5e5, 5e6, 5e5 + 1, 5e6 + 1)]),
+    ):
+        gpd.GeoDataFrame(geometry=shapes, crs=UTM).to_file(tmp_path / f"{name}.gpkg", layer="buildings")
+    with pytest.raises(ConfigError, match="no feature with a CRS"):
+        compared(tmp_path, "empty.gpkg", "none.gpkg", classes=("building",))
+    with pytest.raises(ConfigError, match="km apart, too far for a grid"):
+        compared(tmp_path, "far.gpkg", "empty.gpkg", classes=("building",))
+
+
 def test_lines_on_both_sides_of_a_zone_border_are_measured_on_one_plane(tmp_path):
     """In degrees across 12° E, where UTM changes its zone: the truth has all lines, the map the one in the east."""
     lines = [shapely.LineString([(x, 48.0005), (x + 0.0009, 48.0005)]) for x in (11.9985, 12.0001)]

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from rasterio.enums import ColorInterp
 from rasterio.transform import Affine
 
 from geoseg.contract import PixelSize
@@ -98,6 +99,26 @@ def test_nodata_of_labels_says_nothing_unless_it_is_a_class(tmp_path, nodata, va
     (scene,) = (s for s in read(tmp_path, one, other).training if s.source == "rasters" and s.path.name == "a0.tif")
     assert (scene.label[:20] == label).all()
     assert (scene.label[20:] == (ids[20:] == 1)).all()
+
+
+@pytest.mark.parametrize(("column", "crs"), [(1, "EPSG:32633"), (0, "EPSG:32631")])
+def test_label_rasters_that_lie_elsewhere_are_refused(tmp_path, column, crs):
+    root = MAKERS["rasters"](tmp_path / "set")
+    path = write_tiff(root / "labels" / "a0.tif", squares(0)[1], column)
+    with rasterio.open(path, "r+") as dst:
+        dst.crs = crs
+    with pytest.raises(TrainingError, match=r"a0\.tif: does not lie on the pixels of its image"):
+        read(tmp_path, source("rasters", root))
+
+
+def test_bands_of_images_are_those_of_their_colours(tmp_path):
+    root = MAKERS["rasters"](tmp_path / "set")
+    image, _ = squares(0)
+    path = write_tiff(root / "images" / "a0.tif", image[..., ::-1], 0)
+    with rasterio.open(path, "r+") as dst:
+        dst.colorinterp = [ColorInterp.blue, ColorInterp.green, ColorInterp.red]
+    (scene,) = (s for s in read(tmp_path, source("rasters", root)).training if s.path == path)
+    assert (scene.image == image).all()
 
 
 def test_large_parts_are_ignored_in_training_only(tmp_path):

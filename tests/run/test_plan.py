@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from rasterio.enums import ColorInterp
 
 from geoseg.cli import main
 from geoseg.config import RunSettings
@@ -74,6 +75,54 @@ def test_wrong_band_counts(tmp_path, plan):
     assert plan(one, bands=(1, 1, 1)).scenes
     rgba = write_raster(tmp_path / "rgba.tif", PIXELS[[0, 1, 2, 0]], photometric="rgb", alpha="yes")
     assert plan(rgba).scenes[0].bands == (1, 2, 3)
+
+
+def test_bands_are_those_of_their_colours(tmp_path, plan):
+    def written(name, pixels, *colors):
+        path = write_raster(tmp_path / name, pixels)
+        with rasterio.open(path, "r+") as dst:
+            dst.colorinterp = [ColorInterp[c] for c in colors]
+        return path
+
+    bgr = written("bgr.tif", PIXELS, "blue", "green", "red")
+    assert plan(bgr).scenes[0].bands == (3, 2, 1)
+    assert plan(bgr, bands=(1, 2, 3)).scenes[0].bands == (1, 2, 3)
+    assert plan(written("half.tif", PIXELS, "blue", "undefined", "red")).scenes[0].bands == (1, 2, 3)
+    four = written("bgrn.tif", PIXELS[[0, 1, 2, 0]], "blue", "green", "red", "undefined")
+    reason(plan, four, r"Name them with --bands 3,2,1, or")
+
+
+def test_reserved_names(tmp_path, plan):
+    names = [plan(write_raster(tmp_path / f"{n}.tif", PIXELS)).scenes[0].name for n in ("lock", "Journal", "locks")]
+    assert names == ["lock_", "Journal_", "locks"]
+
+
+def test_a_name_that_is_no_utf_8_is_refused_alone(tmp_path, plan):
+    good = write_raster(tmp_path / "good.tif", PIXELS)
+    bad = tmp_path / os.fsdecode(b"f\xe9vrier.tif")
+    bad.write_bytes(good.read_bytes())
+    made = plan(tmp_path)
+    assert [s.name for s in made.scenes] == ["good"]
+    assert made.refusals[0].reason.endswith("its name is not UTF-8 text, which GDAL needs. Rename it.")
+
+
+def test_the_database_of_another_proj_is_told(tmp_path, model):
+    write_raster(tmp_path / "a.tif", PIXELS, crs="EPSG:27700")
+    command = [
+        sys.executable,
+        "-m",
+        "geoseg.cli",
+        "map",
+        tmp_path / "a.tif",
+        "-o",
+        tmp_path / "out",
+        "--model",
+        model(),
+    ]
+    environment = {**os.environ, "PROJ_LIB": "/nowhere", "PROJ_DATA": "/nowhere"}
+    done = subprocess.run([*command, "--dry-run"], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "PROJ cannot read its database (PROJ_DATA=/nowhere, PROJ_LIB=/nowhere)" in done.stderr
 
 
 def test_palettes(tmp_path, plan):

@@ -17,7 +17,7 @@ import rasterio
 from geoseg.cli import main
 from geoseg.config import RunSettings
 from geoseg.run.journal import journals, open_journal, read_journal
-from geoseg.run.lock import holder
+from geoseg.run.lock import holder, locked
 from geoseg.run.mapping import map_scenes
 from geoseg.run.status import folder_status
 from geoseg.run.verify import verify_folder
@@ -139,6 +139,29 @@ def test_the_journal_outlives_a_torn_line(out):
     assert before[0]["event"] == "run"
     assert before[-1]["event"] == "over"
     assert before[-1]["exit_code"] == 1
+
+
+def test_who_may_only_read_sees_that_a_run_goes_on(tmp_path):
+    with locked(tmp_path):
+        lock = tmp_path / ".geoseg" / "lock"
+        lock.chmod(0o444)
+        code = (
+            "import os, sys; from pathlib import Path; from geoseg.run.lock import holder; os.setuid(65534);"
+            "print(holder(Path(sys.argv[1])))"
+        )
+        if os.geteuid() != 0:
+            pytest.skip("only root can become somebody else")
+        for folder in (tmp_path, *tmp_path.parents[:3]):
+            folder.chmod(folder.stat().st_mode | 0o055)
+        told = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False)
+        assert f"'pid': {os.getpid()}" in told.stdout, told.stderr
+
+
+def test_a_log_that_cannot_be_written_does_not_end_the_run(color_model, tmp_path, capsys):
+    path = scene(tmp_path / "in.tif", rows=60)
+    arguments = ["map", path, "-o", tmp_path / "out", "--model", color_model, "--workers", 0, "--log-json", "/dev/full"]
+    assert main([str(a) for a in arguments]) == 0
+    assert "/dev/full: No space left on device; the log ends here" in capsys.readouterr().err
 
 
 def test_journals_of_many_shards_are_kept(tmp_path):

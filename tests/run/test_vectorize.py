@@ -7,6 +7,7 @@ import rasterio
 from rasterio.transform import from_origin
 
 from geoseg.cli import main
+from geoseg.errors import ContractError
 from geoseg.legend import DEFAULT_LEGEND
 from geoseg.raster.palette import palette
 from geoseg.run.vectorizing import vectorize
@@ -96,3 +97,36 @@ def test_what_is_no_class_raster_is_refused(bands, dtype, message, tmp_path, cap
     assert main(["vectorize", str(path), "-o", str(tmp_path / "o.gpkg")]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "o.gpkg").exists()
+
+
+@pytest.mark.parametrize("how", ["nodata value", "internal mask", "mask beside it"])
+def test_what_a_mask_hides_is_nodata(classes, tmp_path, how):
+    path = tmp_path / "x.tif"
+    with rasterio.open(classes) as src:
+        profile, rows = {**src.profile, "nodata": 3 if how == "nodata value" else None}, src.read()
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=how == "internal mask"), rasterio.open(path, "w", **profile) as dst:
+        dst.write(rows)
+        if how != "nodata value":
+            dst.write_mask(rows[0] != 3)
+    assert (tmp_path / "x.tif.msk").exists() == (how == "mask beside it")
+    counts = vectorize(VectorizeSettings(classes=path, output=tmp_path / "x.gpkg"))
+    assert counts["green"] == 0
+    assert counts["buildings"] == 2
+
+
+def test_confidence_must_be_percent_on_the_same_grid(classes, tmp_path):
+    with rasterio.open(classes) as src:
+        profile = src.profile
+    for name, value, crs in (("high", 200, "EPSG:32633"), ("else", 50, "EPSG:32631")):
+        with rasterio.open(tmp_path / f"{name}.tif", "w", **{**profile, "crs": crs}) as dst:
+            dst.write(np.full((1, 600, 500), value, np.uint8))
+    for name, message in (("high", "holds 200, but confidence is in percent"), ("else", "lies on another grid")):
+        settings = VectorizeSettings(classes=classes, output=tmp_path / "x.gpkg", confidence=tmp_path / f"{name}.tif")
+        with pytest.raises(ContractError, match=message):
+            vectorize(settings)
+
+
+@pytest.mark.parametrize("target", ["{classes}/x.gpkg", "{folder}/" + 250 * "x" + ".gpkg"])
+def test_an_output_that_cannot_be_is_said_in_one_line(classes, tmp_path, capsys, target):
+    assert main(["vectorize", str(classes), "-o", target.format(classes=classes, folder=tmp_path)]) == 1
+    assert "cannot be written" in capsys.readouterr().err

@@ -1,0 +1,122 @@
+"""Maps that people changed, and maps of other scenes, are not overwritten."""
+
+import shutil
+
+import geopandas
+import numpy as np
+import pytest
+import shapely
+
+from geoseg.config import RunSettings
+from geoseg.files import sha256_file
+from geoseg.run.mapping import map_scenes
+from geoseg.run.plan import plan_run, renewed
+from tests.conftest import write_raster
+
+SMALL = {"workers": 0, "tile_size": 256, "overlap": 64, "quiet": True}
+
+
+def scene(path, seed=0):
+    path.parent.mkdir(exist_ok=True)
+    blocks = np.random.default_rng(seed).integers(1, 255, (3, 15, 10), dtype=np.uint8)
+    return write_raster(path, blocks.repeat(20, 1).repeat(20, 2))
+
+
+@pytest.fixture
+def mapped(color_model, tmp_path):
+    """Maps a scene into `out`, and returns its result."""
+
+    def run(path, **changes):
+        settings = RunSettings(inputs=(str(path),), output=tmp_path / "out", model=color_model, **SMALL | changes)
+        (result,) = map_scenes(settings).results
+        return result
+
+    return run
+
+
+def corrected(path, layer="buildings"):
+    """Deletes the first feature, as one would in QGIS."""
+    frame = geopandas.read_file(path, layer=layer)
+    frame.iloc[1:].to_file(path, layer=layer)
+    return len(frame) - 1
+
+
+@pytest.mark.parametrize("again", [{"overwrite": True}, {"keep_confidence": True}, {"overlap": 32}])
+def test_a_corrected_map_is_kept_beside_the_new_one(mapped, tmp_path, again):
+    path, out = scene(tmp_path / "in" / "a.tif"), tmp_path / "out"
+    assert mapped(path).status == "done"
+    left = corrected(out / "a.gpkg")
+    assert mapped(path).status == "up to date"
+    result = mapped(path, **again)
+    assert result.status == "done"
+    assert any("kept as a.edited.gpkg" in text for text in result.warnings)
+    assert len(geopandas.read_file(out / "a.edited.gpkg", layer="buildings")) == left
+    assert len(geopandas.read_file(out / "a.gpkg", layer="buildings")) > left
+    corrected(out / "a.gpkg")
+    mapped(path, **{**again, "overwrite": True})
+    assert {p.name for p in out.glob("*.gpkg")} == {"a.gpkg", "a.edited.gpkg", "a.edited-2.gpkg"}
+
+
+def test_a_map_that_was_only_opened_is_replaced(mapped, tmp_path):
+    import sqlite3
+    from contextlib import closing
+
+    path, out = scene(tmp_path / "in" / "a.tif"), tmp_path / "out"
+    mapped(path)
+    with closing(sqlite3.connect(out / "a.gpkg")) as db:
+        db.execute("VACUUM")
+    result = mapped(path, overwrite=True)
+    assert result.warnings == ()
+    assert [p.name for p in out.glob("*.gpkg")] == ["a.gpkg"]
+
+
+def test_a_file_that_geoseg_did_not_make_is_kept(mapped, tmp_path):
+    """Labels beside the imagery, which the user maps into the same folder."""
+    out = tmp_path / "out"
+    out.mkdir()
+    mine = geopandas.GeoDataFrame({"kind": [1]}, geometry=[shapely.box(0, 0, 1, 1)], crs="EPSG:32633")
+    mine.to_file(out / "a.gpkg", layer="mine")
+    before = sha256_file(out / "a.gpkg")
+    assert mapped(scene(tmp_path / "in" / "a.tif")).status == "done"
+    assert sha256_file(out / "a.edited.gpkg") == before
+
+
+def test_an_edited_layer_of_another_format_is_kept(mapped, tmp_path):
+    path, out = scene(tmp_path / "in" / "a.tif"), tmp_path / "out"
+    mapped(path, format="flatgeobuf")
+    frame = geopandas.read_file(out / "a_buildings.fgb")
+    frame.iloc[1:].to_file(out / "a_buildings.fgb", driver="FlatGeobuf")
+    mapped(path, format="flatgeobuf", overwrite=True)
+    assert len(geopandas.read_file(out / "a_buildings.edited.fgb")) == len(frame) - 1
+    assert len(geopandas.read_file(out / "a_buildings.fgb")) == len(frame)
+
+
+def test_the_map_of_another_scene_of_the_same_name_is_not_overwritten(mapped, tmp_path):
+    first, second = scene(tmp_path / "y2023" / "t.tif", 1), scene(tmp_path / "y2024" / "t.tif", 2)
+    assert mapped(first).status == "done"
+    before = sha256_file(tmp_path / "out" / "t_classes.tif")
+    result = mapped(second)
+    assert result.status == "refused"
+    assert f"would overwrite those of {first}" in result.reason
+    assert sha256_file(tmp_path / "out" / "t_classes.tif") == before
+    assert mapped(first).status == "up to date"
+    shutil.move(first, tmp_path / "moved.tif")  # a scene that is there no more may be replaced
+    assert mapped(second).status == "done"
+
+
+def test_a_scene_that_was_moved_is_not_another(mapped, tmp_path):
+    path = scene(tmp_path / "a" / "t.tif")
+    mapped(path)
+    moved = tmp_path / "b" / "t.tif"
+    moved.parent.mkdir()
+    shutil.copy2(path, moved)
+    assert mapped(moved).status == "up to date"
+
+
+def test_what_another_run_did_meanwhile_is_not_done_again(mapped, color_model, tmp_path):
+    path = scene(tmp_path / "in" / "a.tif")
+    settings = RunSettings(inputs=(str(path),), output=tmp_path / "out", model=color_model, **SMALL)
+    plan = plan_run(settings, 1)
+    assert [s.done for s in plan.scenes] == [False]
+    mapped(path)
+    assert [s.done for s in renewed(plan, 1).scenes] == [True]
