@@ -1,4 +1,4 @@
-"""An evaluation from two maps to its scores, read in strips: memory does not grow with the height of the maps."""
+"""An evaluation from two maps to its scores, read in strips; of vectors, all features are held."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

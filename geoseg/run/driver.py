@@ -14,8 +14,10 @@ from geoseg.run.scene_run import Observer, SceneResult, SceneRun
 from geoseg.run.tasks import ProbeTask, Runtime, WorkerLost
 
 
-def execute(plan: RunPlan, executor: Executor, observe: Observer) -> list[SceneResult]:
+def execute(plan: RunPlan, executor: Executor, observe: Observer, finished: list[SceneResult]) -> list[SceneResult]:
     """Map all scenes of a plan; returns a result for each, in the order of the plan.
+
+    Where the run cannot go on or is interrupted, the scenes that are over go into `finished`.
 
     Raises ConfigError or ModelError where no scene could be mapped at all, DiskFull where nothing can be written any
     more, ClusterLost where the scheduler went away.
@@ -25,7 +27,11 @@ def execute(plan: RunPlan, executor: Executor, observe: Observer) -> list[SceneR
     runtime = _probe(plan, executor)
     observe("runtime", {"device": runtime.device, "precision": runtime.precision, "versions": runtime.versions})
     runs = {s.name: SceneRun(plan, _alike(s, runtime), runtime, observe) for s in plan.pending}
-    Queue(executor, runs, observe).drain()
+    try:
+        Queue(executor, runs, observe).drain()
+    except BaseException:
+        finished += [*(_unchanged(s) for s in plan.scenes if s.done), *(r.result for r in runs.values() if r.over)]
+        raise
     return [runs[s.name].result if s.name in runs else _unchanged(s) for s in plan.scenes]
 
 

@@ -70,7 +70,7 @@ def _run(plan: RunPlan, cluster: Cluster | None, report: Reporter, journal: Jour
     journal.begin(plan)
     exit_code = EXIT_INTERRUPTED
     try:
-        results += _execute(plan, cluster, observe)
+        results += _execute(plan, cluster, observe, results)
         exit_code = EXIT_DONE if all(r.ok for r in results) else EXIT_SOME_FAILED
         run["status"] = "over"
     except GeosegError as exc:
@@ -85,11 +85,13 @@ def _run(plan: RunPlan, cluster: Cluster | None, report: Reporter, journal: Jour
     return RunResult(plan, tuple(results), exit_code)
 
 
-def _execute(plan: RunPlan, cluster: Cluster | None, observe: Observer) -> list[SceneResult]:
+def _execute(
+    plan: RunPlan, cluster: Cluster | None, observe: Observer, finished: list[SceneResult]
+) -> list[SceneResult]:
     if not plan.pending:
-        return execute(plan, SerialExecutor(), observe)  # nothing is left to do: no cluster is started
+        return execute(plan, SerialExecutor(), observe, finished)  # nothing is left to do: no cluster is started
     with open_executor(cluster, plan.settings) as executor:
-        return execute(plan, executor, observe)
+        return execute(plan, executor, observe, finished)
 
 
 def _refused(plan: RunPlan) -> list[SceneResult]:

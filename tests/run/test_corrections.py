@@ -9,6 +9,8 @@ import shapely
 
 from geoseg.config import RunSettings
 from geoseg.files import sha256_file
+from geoseg.run.driver import execute
+from geoseg.run.executors import SerialExecutor
 from geoseg.run.mapping import map_scenes
 from geoseg.run.plan import plan_run, renewed
 from tests.conftest import write_raster
@@ -120,3 +122,18 @@ def test_what_another_run_did_meanwhile_is_not_done_again(mapped, color_model, t
     assert [s.done for s in plan.scenes] == [False]
     mapped(path)
     assert [s.done for s in renewed(plan, 1).scenes] == [True]
+
+
+def test_what_is_over_is_told_where_the_run_is_interrupted(color_model, tmp_path):
+    class Interrupted(SerialExecutor):
+        def next_outcome(self):
+            if (tmp_path / "out" / ".geoseg" / "a" / "scene.json").exists():
+                raise KeyboardInterrupt
+            return super().next_outcome()
+
+    scenes = tuple(str(scene(tmp_path / "in" / f"{name}.tif")) for name in "ab")
+    settings = RunSettings(inputs=scenes, output=tmp_path / "out", model=color_model, **SMALL)
+    finished = []
+    with pytest.raises(KeyboardInterrupt):
+        execute(plan_run(settings, 1), Interrupted(), lambda *_: None, finished)
+    assert [(r.name, r.status) for r in finished] == [("a", "done")]
