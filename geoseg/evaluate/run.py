@@ -210,8 +210,11 @@ def _loss(settings: EvaluateSettings, pair: _Comparison) -> dict[str, Any]:
         raise ConfigError(
             f"{settings.image}: not on the pixel grid of the maps, so no loss can be taken. Leave it out."
         )
-    bands = choose_bands(scene, RunSettings(bands=settings.bands), load_contract(settings.model_dir))
-    loss = scene_loss(settings.model_dir, scene, bands, pair.reference_rows, pair.known)
+    contract = load_contract(settings.model_dir)
+    if settings.value_range is not None:
+        contract = contract.stretched(*settings.value_range)
+    bands = choose_bands(scene, RunSettings(bands=settings.bands, value_range=settings.value_range), contract)
+    loss = scene_loss(settings.model_dir, contract, scene, bands, pair.reference_rows, pair.known)
     return {"loss": None if loss is None else round(loss, 6)}
 
 

@@ -26,6 +26,8 @@ class EvaluateSettings(BaseModel):
     """The scene, for the loss, and for the pixel grid where both maps are vectors."""
     bands: tuple[int, ...] | None = None
     """1-based bands of the scene in the order of the model's; None takes all but an alpha band."""
+    value_range: tuple[float, float] | None = None
+    """Low and high pixel value of the scene that are stretched to the model's range, as `geoseg map` was told."""
     classes: tuple[str, ...] | None = None
     """Classes that the reference labels; elsewhere it says "none of these". None: all, or all with a layer."""
     values: dict[str, tuple[int | str, ...]] = Field(default_factory=dict)

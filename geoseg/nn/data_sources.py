@@ -16,7 +16,7 @@ from PIL import Image
 
 from geoseg.errors import TrainingError
 from geoseg.legend import Legend
-from geoseg.nn.ground import Grid, ground_mask, mosaic_offsets, paint_vectors, read_geotiff, read_labels
+from geoseg.nn.ground import ImageGrid, ground_mask, mosaic_offsets, paint_vectors, read_geotiff, read_labels
 from geoseg.nn.town_source import town_chips
 from geoseg.train_config import (
     CityscapesSource,
@@ -54,7 +54,7 @@ class LabelledScene:
     pixel_size_m: float
     known: tuple[bool, ...]
     """By class id: whether the source labels it. Background is known everywhere."""
-    grid: Grid | None = None
+    grid: ImageGrid | None = None
     """None for images without a CRS."""
     validation: bool = False
 
@@ -159,7 +159,7 @@ def _towns(source: TownSource, config: TrainConfig) -> Iterator[LabelledScene]:
 
 
 def _scene(
-    source: Source, config: TrainConfig, path: Path, image: NDArray[Any], label: Labels, grid: Grid | None
+    source: Source, config: TrainConfig, path: Path, image: NDArray[Any], label: Labels, grid: ImageGrid | None
 ) -> LabelledScene:
     if image.shape[:2] != label.shape:
         raise TrainingError(

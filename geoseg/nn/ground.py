@@ -26,7 +26,7 @@ _GEOD = pyproj.Geod(ellps="WGS84")
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class ImageGrid:
     """The pixel grid of a georeferenced image."""
 
     transform: Affine
@@ -51,23 +51,25 @@ class Grid:
         corners = [self.transform @ p for p in ((0, 0), (width, 0), (width, height), (0, height))]
         return _reproject(shapely.Polygon(corners), self.crs_wkt, "EPSG:4326")
 
-    def moved(self, row: int, col: int, shape: tuple[int, ...]) -> "Grid":
+    def moved(self, row: int, col: int, shape: tuple[int, ...]) -> "ImageGrid":
         """The grid of a window of this one."""
-        return Grid(self.transform @ Affine.translation(col, row), self.crs_wkt, (shape[0], shape[1]))
+        return ImageGrid(self.transform @ Affine.translation(col, row), self.crs_wkt, (shape[0], shape[1]))
 
 
 @dataclass(frozen=True, slots=True)
 class Mosaic:
     """Images that lie on one pixel grid."""
 
-    grid: Grid
+    grid: ImageGrid
     indices: tuple[int, ...]
     """Which of the images."""
     offsets: tuple[tuple[int, int], ...]
     """Row and column of each one's first pixel."""
 
 
-def read_geotiff(path: Path, bands: tuple[str, ...], dtype: str) -> tuple[NDArray[Any], NDArray[np.bool_], Grid | None]:
+def read_geotiff(
+    path: Path, bands: tuple[str, ...], dtype: str
+) -> tuple[NDArray[Any], NDArray[np.bool_], ImageGrid | None]:
     """A small GeoTIFF whole: pixels (H, W, bands), valid (H, W), and its grid where it has a CRS.
 
     Bands are those that the file calls by the names in `bands`, else the first. Raises TrainingError where it has fewer,
@@ -83,7 +85,7 @@ def read_geotiff(path: Path, bands: tuple[str, ...], dtype: str) -> tuple[NDArra
     return np.ascontiguousarray(np.moveaxis(pixels, 0, -1)), rows.valid, grid
 
 
-def read_labels(path: Path, named: Collection[int], grid: Grid | None) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def read_labels(path: Path, named: Collection[int], grid: ImageGrid | None) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """The first band of a small GeoTIFF, (H, W), and where it says something.
 
     Nodata says nothing, unless that value is one of those `named`: 0/1 masks often call their 0 nodata.
@@ -102,12 +104,12 @@ def read_labels(path: Path, named: Collection[int], grid: Grid | None) -> tuple[
     return values, says
 
 
-def _grid(scene: Scene) -> Grid | None:
+def _grid(scene: Scene) -> ImageGrid | None:
     shape = scene.height, scene.width
-    return Grid(Affine(*scene.transform), scene.crs_wkt, shape) if scene.crs_wkt else None
+    return ImageGrid(Affine(*scene.transform), scene.crs_wkt, shape) if scene.crs_wkt else None
 
 
-def _pixel_grid(grid: Grid) -> PixelGrid:
+def _pixel_grid(grid: ImageGrid) -> PixelGrid:
     a, b, c, d, e, f = grid.transform[:6]
     return PixelGrid(*grid.shape, grid.crs_wkt, (a, b, c, d, e, f))
 
@@ -119,14 +121,14 @@ def _read(scene: Scene, bands: tuple[int, ...], needed: int) -> Rows:
         return reader.rows(0, scene.height)
 
 
-def ground_mask(grid: Grid, ground: Ground) -> NDArray[np.bool_]:
+def ground_mask(grid: ImageGrid, ground: Ground) -> NDArray[np.bool_]:
     """(H, W) true for pixels whose centre lies in the box of degrees `ground`."""
     box = shapely.segmentize(shapely.box(*ground), max(ground[2] - ground[0], ground[3] - ground[1]) / 64)
     outline = _reproject(box, "EPSG:4326", grid.crs_wkt)
     return np.asarray(geometry_mask([outline], grid.shape, grid.transform, invert=True), np.bool_)
 
 
-def paint_vectors(path: Path, source: VectorSource, legend: Legend, grid: Grid) -> NDArray[np.uint8]:
+def paint_vectors(path: Path, source: VectorSource, legend: Legend, grid: ImageGrid) -> NDArray[np.uint8]:
     """(H, W) class ids of the features in `path`; where several lie, the class of the lower id is on top.
 
     Raises TrainingError for missing layers and fields, and where no feature overlaps the image.
@@ -143,9 +145,9 @@ def paint_vectors(path: Path, source: VectorSource, legend: Legend, grid: Grid) 
     return label
 
 
-def mosaic_offsets(grids: list[Grid | None], paths: list[Path]) -> list[Mosaic]:
+def mosaic_offsets(grids: list[ImageGrid | None], paths: list[Path]) -> list[Mosaic]:
     """Groups of images with the same CRS and pixel size, each laid out on one grid."""
-    groups: dict[tuple[str, float], list[tuple[int, Grid]]] = {}
+    groups: dict[tuple[str, float], list[tuple[int, ImageGrid]]] = {}
     for index, (grid, path) in enumerate(zip(grids, paths, strict=True)):
         if grid is None:
             raise TrainingError(f"{path}: no CRS, so it cannot be put into a mosaic.")
@@ -153,7 +155,7 @@ def mosaic_offsets(grids: list[Grid | None], paths: list[Path]) -> list[Mosaic]:
     return [_lay_out(members) for members in groups.values()]
 
 
-def _lay_out(members: list[tuple[int, Grid]]) -> Mosaic:
+def _lay_out(members: list[tuple[int, ImageGrid]]) -> Mosaic:
     first = members[0][1]
     to_pixels = ~first.transform
     corners = [to_pixels @ (g.transform.c, g.transform.f) for _, g in members]
@@ -166,7 +168,7 @@ def _lay_out(members: list[tuple[int, Grid]]) -> Mosaic:
     return Mosaic(grid, tuple(i for i, _ in members), offsets)
 
 
-def _features_of(path: Path, source: VectorSource, name: str, grid: Grid) -> list[Any]:
+def _features_of(path: Path, source: VectorSource, name: str, grid: ImageGrid) -> list[Any]:
     if source.class_field is None and name not in source.layers:
         return []
     layer = source.layers.get(name)

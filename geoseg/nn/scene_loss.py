@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from geoseg.contract import load_contract
+from geoseg.contract import Contract
 from geoseg.grid.tiling import Grid, Span, default_overlap
 from geoseg.legend import NODATA
 from geoseg.nn.device import choose_device, choose_precision
@@ -26,19 +26,24 @@ LabelRows = Callable[[int, int], NDArray[np.uint8]]
 
 
 def scene_loss(
-    model_dir: Path, scene: Scene, bands: tuple[int, ...], labels: LabelRows, known: tuple[bool, ...]
+    model_dir: Path,
+    contract: Contract,
+    scene: Scene,
+    bands: tuple[int, ...],
+    labels: LabelRows,
+    known: tuple[bool, ...],
 ) -> float | None:
     """Mean cross-entropy over the labelled pixels of a scene, in nats; None where there are none.
 
     Args:
         model_dir: the model.
+        contract: its own, or that for another range of values.
         scene: its image.
         bands: 1-based, in the order of the model's.
         labels: the truth, on the grid of the scene.
         known: by class id, whether the truth labels the class; background stands for all that it does not.
 
     """
-    contract = load_contract(model_dir)
     device = choose_device("auto")
     forward = Forward(load_model(model_dir), contract, device, choose_precision("auto", device))
     reader = SceneReader(scene, bands)

@@ -16,11 +16,11 @@ from geoseg.errors import BrokenRaster
 from geoseg.legend import NODATA
 from geoseg.raster.strips import StripRaster
 
-RowSource = Path | StripRaster
+BandSource = Path | StripRaster
 """A GeoTIFF, or the strips of a scene read as if they were one."""
 
 
-def read_rows(path: RowSource, band: int, row_start: int, row_stop: int) -> NDArray[Any]:
+def read_rows(path: BandSource, band: int, row_start: int, row_stop: int) -> NDArray[Any]:
     """Rows `row_start <= r < row_stop` of a band (1 is the first) as (rows, width), 255 where a mask or nodata hides it.
 
     A nodata value of 0 hides nothing: background and nodata are the same then. Raises BrokenRaster.

@@ -19,7 +19,7 @@ from geoseg.raster.checks import Transform
 
 _BLOCK = 512
 
-Strip = tuple[NDArray[np.uint8], NDArray[np.bool_] | None]
+ImageRows = tuple[NDArray[np.uint8], NDArray[np.bool_] | None]
 """Bands (count, rows, width), and where they are valid (rows, width); None for everywhere."""
 
 
@@ -38,7 +38,7 @@ class ImageSpec:
     """Whether the file carries an internal mask; the strips then bring one."""
 
 
-def write_geotiff(target: Path, strips: Iterable[Strip], spec: ImageSpec) -> None:
+def write_geotiff(target: Path, strips: Iterable[ImageRows], spec: ImageSpec) -> None:
     """Write strips from the top down, atomically; memory holds one strip and a row of blocks.
 
     Nodata is an internal mask: a black roof stays a black roof, and GDAL, QGIS and rasterio honour it unasked.

@@ -9,7 +9,7 @@ import numpy as np
 import shapely
 
 from geoseg.files import atomic
-from geoseg.raster.scene_writer import ImageSpec, Strip, write_geotiff
+from geoseg.raster.scene_writer import ImageSpec, ImageRows, write_geotiff
 from geoseg.town.geometry import polygons_of
 from geoseg.town.model import Town
 from geoseg.town.render import SQUARE_PX, render
@@ -88,11 +88,11 @@ def _rows(town: Town) -> Iterator[tuple[int, int]]:
         yield first, min(first + SQUARE_PX, height)
 
 
-def _photograph(town: Town) -> Iterator[Strip]:
+def _photograph(town: Town) -> Iterator[ImageRows]:
     for rows in _rows(town):
         yield render(town, rows), seen_mask(town, rows) if town.settings.collar else None
 
 
-def _classes(town: Town) -> Iterator[Strip]:
+def _classes(town: Town) -> Iterator[ImageRows]:
     for rows in _rows(town):
         yield class_raster(town, rows)[None], None

@@ -12,7 +12,7 @@ from geoseg.vector.parts import Borders, load_borders, load_sides
 from geoseg.vector.rings import Halves, Idle, Rings, rings_of
 from geoseg.vector.runs import merged
 from geoseg.vector.seams import Regions, Seam
-from geoseg.vector.sieve import Limits
+from geoseg.vector.sieve import SizeLimits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,7 +23,7 @@ class Selection:
     """By region: True for those that this stream makes."""
     idle: Idle
     """What may lie in a hole that is filled."""
-    limits: Limits
+    limits: SizeLimits
     """Sizes of holes that are filled."""
 
 
@@ -42,7 +42,7 @@ class _Arcs:
     twice_area: Ints
 
 
-def delivered(regions: Regions, limits: Limits) -> Bools:
+def delivered(regions: Regions, limits: SizeLimits) -> Bools:
     """Regions that are features: of a class that has a limit, and not under it."""
     smallest = limits.min_area[regions.value]
     return (smallest > 0) & (regions.pixels >= smallest)

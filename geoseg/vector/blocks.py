@@ -14,7 +14,7 @@ from geoseg.vector.parts import NO_PIECES, NO_SQUARES, Borders, Table, concatena
 from geoseg.vector.polygonize import arcs_of
 from geoseg.vector.roads import pieces_of, sampled, view_of
 from geoseg.vector.runs import Runs, regions_of, run_count, runs_of
-from geoseg.vector.sieve import Limits, Regions, calmed, sieved
+from geoseg.vector.sieve import BlockRegions, SizeLimits, calmed, sieved
 from geoseg.vector.simplify import kept_vertices
 from geoseg.vector.squaring import squaring_settings
 
@@ -64,7 +64,7 @@ def block_part(
     confidence: Bytes | None,
     first_row: int,
     open_sides: tuple[bool, bool],
-    limits: Limits,
+    limits: SizeLimits,
     tolerance_px: float,
 ) -> tuple[Table, Borders]:
     """Regions and borders of (H, W) rows of a scene that go on above or below where `open_sides` says so."""
@@ -79,7 +79,7 @@ def block_part(
     return table, Borders(arcs.offsets, arcs.xy, keep, arcs.left, arcs.right)
 
 
-def _table(runs: Runs, regions: Regions, raw: Bytes | None, confidence: Bytes | None) -> Table:
+def _table(runs: Runs, regions: BlockRegions, raw: Bytes | None, confidence: Bytes | None) -> Table:
     """What is known of the regions; `raw` is the (H, W) class raster where the runs are those of a calmed one."""
     count, of_run = len(regions.value), regions.of_run
     own, seen = _own_pixels(runs, regions, raw)
@@ -100,7 +100,7 @@ def _table(runs: Runs, regions: Regions, raw: Bytes | None, confidence: Bytes | 
     )
 
 
-def _own_pixels(runs: Runs, regions: Regions, raw: Bytes | None) -> tuple[Ints, Ints]:
+def _own_pixels(runs: Runs, regions: BlockRegions, raw: Bytes | None) -> tuple[Ints, Ints]:
     """Pixels of each run that the class raster gave to the class of its region, and (256,) pixels of each class."""
     if raw is None:
         own = np.where(runs.value == regions.value[regions.of_run], runs.length, 0)
@@ -112,7 +112,7 @@ def _own_pixels(runs: Runs, regions: Regions, raw: Bytes | None) -> tuple[Ints, 
     return own, seen
 
 
-def _final(runs: Runs, regions: Regions) -> Bytes:
+def _final(runs: Runs, regions: BlockRegions) -> Bytes:
     """(H, W) class of the region of each pixel."""
     values = np.repeat(regions.value[regions.of_run], runs.length)
     final: Bytes = values.reshape(runs.height, runs.width)[:, 1:-1]

@@ -13,11 +13,11 @@ import numpy as np
 from affine import Affine
 
 from geoseg.legend import Legend
-from geoseg.raster.rows import RowSource
+from geoseg.raster.rows import BandSource
 from geoseg.vector.arrays import Floats
 from geoseg.vector.measure import Ground
 from geoseg.vector.settings import VectorSettings
-from geoseg.vector.sieve import Limits
+from geoseg.vector.sieve import SizeLimits
 
 _BLOCK_PIXELS = 1 << 24
 _BLOCK_ROWS = (256, 2048)
@@ -27,9 +27,9 @@ _BLOCK_ROWS = (256, 2048)
 class VectorJob:
     """One class raster to vectorize."""
 
-    classes: RowSource
+    classes: BandSource
     """Class raster (uint8, nodata 255): a GeoTIFF, or strips."""
-    confidence: RowSource | None
+    confidence: BandSource | None
     """Confidence raster (uint8, 0–100), or None: the layers then have no confidence."""
     transform: Affine
     """From pixels to the map, north up."""
@@ -89,7 +89,7 @@ class VectorJob:
         return max(512, round(500 / self.pixel_m)) if metres is None else math.ceil(metres / self.pixel_m)
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> SizeLimits:
         """The sizes below which regions are dropped and holes filled."""
         min_area, min_hole, walled = np.zeros(256, np.int64), np.zeros(256, np.int64), np.zeros(256, bool)
         for c in self.legend:
@@ -97,7 +97,7 @@ class VectorJob:
             min_area[c.id] = max(1, rule.min_area_px, math.ceil(rule.min_area_m2 / self.pixel_m**2))
             min_hole[c.id] = max(rule.min_hole_px, math.ceil(rule.min_hole_m2 / self.pixel_m**2))
             walled[c.id] = c.rule == "building"
-        return Limits(min_area, min_hole, walled)
+        return SizeLimits(min_area, min_hole, walled)
 
 
 def block_rows(job: VectorJob) -> int:

@@ -12,7 +12,7 @@ _SLICE_PIXELS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Limits:
+class SizeLimits:
     """Sizes in pixels by class, as tables of 256 entries; 0 where nothing is dropped or filled."""
 
     min_area: Ints
@@ -24,7 +24,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Regions:
+class BlockRegions:
     """The regions of a block."""
 
     of_run: Ints
@@ -45,7 +45,7 @@ class _Touching:
     """Pixel edges they share here."""
 
 
-def sieved(runs: Runs, of_run: Ints, limits: Limits, open_sides: tuple[bool, bool]) -> Regions:
+def sieved(runs: Runs, of_run: Ints, limits: SizeLimits, open_sides: tuple[bool, bool]) -> BlockRegions:
     """Regions after specks went to the neighbour they share most border with, and pinholes to what surrounds them.
 
     Classes with walls take a speck only where nothing else is beside it. A speck with no neighbour but specks and nodata
@@ -64,7 +64,7 @@ def sieved(runs: Runs, of_run: Ints, limits: Limits, open_sides: tuple[bool, boo
     return regions
 
 
-def calmed(classes: Bytes, limits: Limits, open_sides: tuple[bool, bool]) -> Bytes:
+def calmed(classes: Bytes, limits: SizeLimits, open_sides: tuple[bool, bool]) -> Bytes:
     """An (H, W) class raster with its specks sieved in slices of rows, so that pixel noise takes no more memory than a map.
 
     What touches a slice's side is left for later. Specks count as pixels of what they go to from here on.
@@ -81,11 +81,11 @@ def calmed(classes: Bytes, limits: Limits, open_sides: tuple[bool, bool]) -> Byt
     return calm
 
 
-def _measured(runs: Runs, of_run: Ints, value_of_run: Bytes) -> Regions:
+def _measured(runs: Runs, of_run: Ints, value_of_run: Bytes) -> BlockRegions:
     count = int(of_run.max()) + 1
     value = np.zeros(count, np.uint8)
     value[of_run] = value_of_run
-    return Regions(of_run, value, np.bincount(of_run, weights=runs.length, minlength=count).astype(np.int64))
+    return BlockRegions(of_run, value, np.bincount(of_run, weights=runs.length, minlength=count).astype(np.int64))
 
 
 def _on_sides(of_run: Ints, runs: Runs, sides: tuple[bool, bool]) -> Bools:
@@ -99,7 +99,7 @@ def _on_sides(of_run: Ints, runs: Runs, sides: tuple[bool, bool]) -> Bools:
     return found
 
 
-def _touching(runs: Runs, regions: Regions, wanted: Bools) -> _Touching:
+def _touching(runs: Runs, regions: BlockRegions, wanted: Bools) -> _Touching:
     """How the wanted regions touch others; `one` is always a wanted one."""
     lines, of_run = runs.lines, regions.of_run
     across = np.diff(np.append(lines.key, runs.height * runs.width))
@@ -116,7 +116,7 @@ def _touching(runs: Runs, regions: Regions, wanted: Bools) -> _Touching:
     )
 
 
-def _absorbed(runs: Runs, regions: Regions, speck: Bools, walled: Bools) -> Regions:
+def _absorbed(runs: Runs, regions: BlockRegions, speck: Bools, walled: Bools) -> BlockRegions:
     touching = _touching(runs, regions, speck)
     value = regions.value.copy()
     value[speck] = BACKGROUND
@@ -142,7 +142,7 @@ def _longest(one: Ints, other: Ints, length: Ints, count: int) -> tuple[Ints, In
     return one[best], other[best]
 
 
-def _filled(runs: Runs, regions: Regions, hole: Bools, min_hole: Ints) -> Regions:
+def _filled(runs: Runs, regions: BlockRegions, hole: Bools, min_hole: Ints) -> BlockRegions:
     touching = _touching(runs, regions, hole)
     lowest = np.full(len(hole), len(hole))
     highest = np.full(len(hole), -1)
@@ -154,7 +154,7 @@ def _filled(runs: Runs, regions: Regions, hole: Bools, min_hole: Ints) -> Region
     return _remerged(runs, regions, value, touching)
 
 
-def _remerged(runs: Runs, regions: Regions, value: Bytes, touching: _Touching) -> Regions:
+def _remerged(runs: Runs, regions: BlockRegions, value: Bytes, touching: _Touching) -> BlockRegions:
     """Regions joined where neighbours have come to be of one class."""
     same = value[touching.one] == value[touching.other]
     group = merged(len(value), touching.one[same], touching.other[same])

@@ -62,12 +62,12 @@ def test_two_workers_do_more_than_one(folder, color_model):
     """Through --scheduler, TLS from Dask's configuration; the network sleeps, so that cores do not matter."""
     scenes = folder / "in"
     scenes.mkdir()
-    for i in range(8):
+    for i in range(6):
         write_raster(scenes / f"{i}.tif", np.full((3, 64, 64), 90 + i, np.uint8))
     seconds = {}
     for count in (1, 2):
         output = folder / f"out{count}"
-        with cluster(folder, *[["--resources", "network=1"]] * count, SLEEP_S="3") as scheduler_file:
+        with cluster(folder, *[["--resources", "network=1"]] * count, SLEEP_S="2.5") as scheduler_file:
             settings = over_tls(folder, workers=count, wait="2 min")
             with open_executor(settings, RunSettings()):
                 pass  # until all workers are there

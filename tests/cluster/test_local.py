@@ -79,11 +79,11 @@ def test_what_comes_after_the_network_fills_the_cores(monkeypatch, workers, core
 @pytest.mark.slow
 def test_workers_are_replaced_at_the_end_of_their_lifetime():
     cluster = LocalCluster.model_construct(  # shorter than settings may say, longer than a worker takes to start
-        kind="local", workers=1, vector_workers=0, threads=1, lifetime="30 s", lifetime_stagger="0 s"
+        kind="local", workers=1, vector_workers=0, threads=1, lifetime="20 s", lifetime_stagger="0 s"
     )
     with open_executor(cluster, RunSettings(threads=1)) as executor:
-        values = run_all(executor, [Where(f"n{i}", "network", 1.5) for i in range(26)])
-    assert len(values) == 26
+        values = run_all(executor, [Where(f"n{i}", "network", 1.5) for i in range(20)])
+    assert len(values) == 20
     assert len({value[0] for _, value in values}) >= 2
     assert {value[1] for _, value in values} == {1}
 

@@ -246,6 +246,10 @@ def test_the_loss_is_that_of_the_model(unet_model, tmp_path):
     expected = torch.nn.functional.cross_entropy(logits, torch.from_numpy(label)[None].long(), ignore_index=255)
     # bfloat16 where the CPU computes in it.
     assert found["loss"] == pytest.approx(float(expected), rel=0.03)
+    write_tiff(tmp_path / "image.tif", image.astype(np.uint16) * 10 + 400)
+    assert compared(tmp_path, "label.tif", "label.tif", **changes, value_range=(400, 2950))["loss"] == pytest.approx(
+        found["loss"], rel=1e-5
+    )
 
 
 @pytest.mark.parametrize(

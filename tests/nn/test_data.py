@@ -19,7 +19,7 @@ from geoseg.errors import ConfigError, TrainingError
 from geoseg.nn.augment import ColorChanges, turn
 from geoseg.nn.data import GridWindows, RandomWindows, at_tolerated_size, pad_to, read_data, resample
 from geoseg.nn.data_sources import IGNORE, UNSEEN, read_source
-from geoseg.nn.ground import Grid, ground_mask
+from geoseg.nn.ground import ImageGrid, ground_mask
 from geoseg.train_config import Augment, load_train_config
 from tests.nn.training_sets import COLORS, MAKERS, SIDE, outlines, settings, source, squares, write_tiff
 
@@ -289,9 +289,9 @@ def test_colour_changes_repeat_and_keep_the_type():
 
 
 def test_pixel_size_and_ground_in_degrees_and_metres():
-    utm = Grid(Affine(0.5, 0, 500_000, 0, -0.5, 5_300_000), _wkt(32633), (100, 100))
+    utm = ImageGrid(Affine(0.5, 0, 500_000, 0, -0.5, 5_300_000), _wkt(32633), (100, 100))
     assert utm.pixel_size_m == pytest.approx(0.5, rel=1e-3)
-    degrees = Grid(Affine(1e-5, 0, 15.0, 0, -1e-5, 60.0), _wkt(4326), (100, 100))
+    degrees = ImageGrid(Affine(1e-5, 0, 15.0, 0, -1e-5, 60.0), _wkt(4326), (100, 100))
     # At 60° north a degree of longitude is half as long.
     assert degrees.pixel_size_m == pytest.approx(np.sqrt(1.1141 * 0.5580), rel=2e-3)
     mask = ground_mask(degrees, (15.0, 59.9995, 15.0005, 61.0))

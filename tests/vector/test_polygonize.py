@@ -14,9 +14,9 @@ from geoseg.vector import parts as part_files
 from geoseg.vector.assemble import Selection, idle_of, rings_by_block
 from geoseg.vector.blocks import block_part
 from geoseg.vector.seams import joined
-from geoseg.vector.sieve import Limits
+from geoseg.vector.sieve import SizeLimits
 
-NONE = Limits(np.zeros(256, np.int64), np.zeros(256, np.int64), np.zeros(256, bool))
+NONE = SizeLimits(np.zeros(256, np.int64), np.zeros(256, np.int64), np.zeros(256, bool))
 
 
 def one_shot(classes):
