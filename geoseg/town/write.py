@@ -9,7 +9,7 @@ import numpy as np
 import shapely
 
 from geoseg.files import atomic
-from geoseg.raster.scene_writer import ImageSpec, ImageRows, write_geotiff
+from geoseg.raster.scene_writer import ImageRows, ImageSpec, write_geotiff
 from geoseg.town.geometry import polygons_of
 from geoseg.town.model import Town
 from geoseg.town.render import SQUARE_PX, render
