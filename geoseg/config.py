@@ -117,7 +117,7 @@ class RunSettings(_Strict):
 
     def tiling(self, tile_size: int) -> tuple[int, int]:
         """Tile size and overlap with a model whose own tile size is `tile_size`; raises ConfigError."""
-        size = self.tile_size or tile_size
+        size = tile_size if self.tile_size is None else self.tile_size
         overlap = default_overlap(size) if self.overlap is None else self.overlap
         check_tiling(size, overlap)
         return size, overlap

@@ -70,7 +70,7 @@ def _run(settings: RunSettings, settle_s: float) -> dict[str, Any]:
     try:
         files, young = _looked_at(settings, settle_s)
         waiting = sorted(str(f) for f in young)
-        if not files - young:
+        if young.issuperset(files):
             return {"exit_code": EXIT_DONE, "waiting": waiting}
         # Of all files, so that a scene has the same name whatever else is young.
         run = map_scenes(settings.model_copy(update={"inputs": tuple(str(f) for f in files)}), leave=young)
@@ -88,7 +88,7 @@ def _run(settings: RunSettings, settle_s: float) -> dict[str, Any]:
     }
 
 
-def _looked_at(settings: RunSettings, settle_s: float) -> tuple[frozenset[Path], frozenset[Path]]:
+def _looked_at(settings: RunSettings, settle_s: float) -> tuple[list[Path], frozenset[Path]]:
     """All files, and those of them that may still be written to; raises ConfigError."""
     folders = [Path(text) for text in settings.inputs]
     for folder in folders:
@@ -98,7 +98,7 @@ def _looked_at(settings: RunSettings, settle_s: float) -> tuple[frozenset[Path],
     for folder in folders:
         if search_folder(folder):
             files += find_files((str(folder),))
-    return frozenset(files), frozenset(f for f in files if _age_s(f) < settle_s)
+    return files, frozenset(f for f in files if _age_s(f) < settle_s)
 
 
 def _age_s(file: Path) -> float:

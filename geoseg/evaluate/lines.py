@@ -82,9 +82,8 @@ def _inside(lines: NDArray[Any], grid: PixelGrid) -> NDArray[Any]:
     box = shapely.box(c, f + e * grid.height, c + a * grid.width, f)
     whole = shapely.covered_by(lines, box)
     cut = shapely.get_parts(shapely.intersection(lines[~whole], box))
-    kept: NDArray[Any] = np.concatenate(
-        [lines[whole], cut[shapely.get_type_id(cut) == shapely.GeometryType.LINESTRING]]
-    )
+    is_line = (shapely.get_type_id(cut) == shapely.GeometryType.LINESTRING) & (shapely.length(cut) > 0)
+    kept: NDArray[Any] = np.concatenate([lines[whole], cut[is_line]])
     return kept
 
 

@@ -224,6 +224,8 @@ def bounds_grid(paths: tuple[Path, Path], pixel_size_m: float) -> PixelGrid:
     if not (crs.is_projected and crs.axis_info[0].unit_name == "metre"):
         crs = frames[0].estimate_utm_crs()
     boxes = np.array([f.to_crs(crs).total_bounds for f in frames])
+    if not np.isfinite(boxes).all():
+        raise ConfigError(f"{paths[0]} and {paths[1]}: some features are too far from the others to lie on one map.")
     west, south = np.floor(boxes[:, :2].min(axis=0) / pixel_size_m) * pixel_size_m
     east, north = boxes[:, 2:].max(axis=0)
     height, width = (max(1, int(np.ceil(n / pixel_size_m))) for n in (north - south, east - west))
@@ -253,7 +255,9 @@ def _read(path: Path, layer: str, grid: PixelGrid) -> geopandas.GeoDataFrame:
     flat = shapely.force_2d(frame.geometry.array)
     frame.geometry = shapely.make_valid(flat, method="structure", keep_collapsed=False)
     mixed = frame.geom_type == "GeometryCollection"
-    return pd.concat([frame[~mixed], frame[mixed].explode(index_parts=False)]) if mixed.any() else frame
+    if mixed.any():
+        frame = pd.concat([frame[~mixed], frame[mixed].explode(index_parts=False)])
+    return frame[~frame.geometry.is_empty]
 
 
 def _of_lines(frame: geopandas.GeoDataFrame) -> geopandas.GeoDataFrame:

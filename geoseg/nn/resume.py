@@ -8,7 +8,7 @@ import numpy as np
 
 from geoseg.contract import load_contract
 from geoseg.errors import TrainingError
-from geoseg.files import read_json, sha256_json, write_json
+from geoseg.files import read_json, sha256_file, sha256_json, write_json
 from geoseg.nn.data import TrainingData
 from geoseg.nn.modeldir import load_plain
 from geoseg.nn.train_progress import say
@@ -76,5 +76,7 @@ def _digest_of_settings(config: TrainConfig) -> str:
     left_out: dict[str, Any] = dict.fromkeys(_NOT_OF_THE_TRAINING, True)
     left_out |= {"sources": {"__all__": {"root"}}, "model": {"start_from", "encoder_weights"}}
     values = config.model_dump(mode="json", exclude=left_out)
-    start = config.model.start_from
-    return sha256_json({**values, "start": load_contract(start).weights_sha256 if start else None})
+    model = config.model
+    start = load_contract(model.start_from).weights_sha256 if model.start_from else None
+    encoder = sha256_file(model.encoder_weights) if model.encoder_weights else None
+    return sha256_json({**values, "start": start, "encoder": encoder})

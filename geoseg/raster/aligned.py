@@ -13,8 +13,9 @@ from geoseg.raster import env
 import rasterio
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
+from rasterio.errors import CRSError, RasterioError
 from rasterio.vrt import WarpedVRT
+from rasterio.warp import transform as transform_points
 from rasterio.windows import Window as RasterioWindow
 
 from geoseg.errors import BrokenRaster, ConfigError
@@ -54,13 +55,28 @@ class PixelGrid:
             return None
         if not self.crs_wkt:
             return (0, 0) if (self.height, self.width) == (other.height, other.width) else None
-        if CRS.from_wkt(self.crs_wkt) != CRS.from_wkt(other.crs_wkt):
+        if not self._has_the_crs_of(other):
             return None
         (a, _, c, _, e, f), (a2, _, c2, _, e2, f2) = self.transform, other.transform
         row, col = (f2 - f) / e, (c2 - c) / a
         far = max(abs(e2 / e - 1) * other.height, abs(a2 / a - 1) * other.width)
         off = max(abs(row - round(row)), abs(col - round(col)))
         return (round(row), round(col)) if far <= _OFF_PX and off <= _OFF_PX else None
+
+    def _has_the_crs_of(self, other: "PixelGrid") -> bool:
+        """Whether the corners of `other` have the same numbers in both CRS: each program writes a CRS in its own way."""
+        here, there = CRS.from_wkt(self.crs_wkt), CRS.from_wkt(other.crs_wkt)
+        if here == there:
+            return True
+        a, _, c, _, e, f = other.transform
+        xs, ys = (np.array(v, float) for v in ([c, c + a * other.width] * 2, [f, f, *[f + e * other.height] * 2]))
+        try:
+            moved = np.array(transform_points(there, here, xs, ys)[:2])
+        except (CRSError, RasterioError):
+            return False
+        return bool(
+            np.isfinite(moved).all() and (abs(moved - (xs, ys)) <= [[_OFF_PX * abs(a)], [_OFF_PX * abs(e)]]).all()
+        )
 
 
 class AlignedReader:

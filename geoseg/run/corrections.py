@@ -12,36 +12,49 @@ from geoseg.vector.formats import check_closed
 
 
 def set_aside(work: Path, fingerprint: str, outputs: Iterable[Path]) -> list[str]:
-    """Rename the outputs that are not as they were written, `a.gpkg` to `a.edited.gpkg`; returns a line for each.
+    """Rename the outputs that are not as geoseg wrote them, `a.gpkg` to `a.edited.gpkg`; returns a line for each.
+
+    Another try for the same map returns the lines of the first too.
 
     Args:
-        work: the work folder of the scene, with the record of what was written.
+        work: the work folder of the scene, with the records of what was written.
         fingerprint: of the map that will take their place.
         outputs: the files that are written now.
 
     Raises OutputError where one is open in another program.
     """
-    told, record = [], ledger.last_record(work)
+    last, begun = ledger.last_record(work), ledger.publication(work)
+    told: list[str] = begun["told"] if begun and begun["fingerprint"] == fingerprint else []
+    begun = begun or {"fingerprint": fingerprint, "sha256": {}, "tables": {}}
     for path in outputs:
         check_closed(path)
-        if path.is_file() and _is_edited(path, record, fingerprint):
+        if path.is_file() and _is_edited(path, [r for r in (last, begun) if r is not None], fingerprint):
             kept = _free_name(path)
+            told = [*told, f"{path.name} was changed since it was mapped, or is no map of geoseg: kept as {kept.name}"]
+            ledger.note_publication(work, {**begun, "fingerprint": fingerprint, "told": told})
             path.rename(kept)
-            told.append(f"{path.name} was changed since it was mapped, or is no map of geoseg: kept as {kept.name}")
     return told
 
 
-def _is_edited(path: Path, record: dict[str, Any] | None, fingerprint: str) -> bool:
-    """Whether people put work into a file; QGIS changes a GeoPackage by opening it, so what counts are its features."""
-    written = record["sha256"].get(path.name) if record else None
+def _is_edited(path: Path, records: list[dict[str, Any]], fingerprint: str) -> bool:
+    """Whether people put work into a file, or made it.
+
+    Args:
+        path: the file.
+        records: what geoseg wrote there, by the scene's last record and by a run that was killed before it wrote one.
+        fingerprint: of the map that is published now.
+
+    """
+    records = [r for r in records if path.name in r["sha256"]]
     if path.suffix != ".gpkg":
-        return written is not None and sha256_file(path) != written
+        return bool(records) and sha256_file(path) not in {r["sha256"][path.name] for r in records}
     try:
-        ours = manifest_of(path).get("fingerprint")
-        if record is None or written is None or (ours == fingerprint != record["fingerprint"]):
-            return bool(ours != fingerprint)  # that of a run that was killed before it wrote its record
-        tables = record["tables"]["tables"]
-        return bool(digest_tables(path, tables).tables != tables)
+        made_as = manifest_of(path).get("fingerprint")
+        tables = [r["tables"]["tables"] for r in records if r["fingerprint"] == made_as]
+        if not tables:
+            return bool(made_as != fingerprint)  # else of a run that was killed as it had written it
+        # QGIS changes a file by opening it, so what counts are its features.
+        return all(digest_tables(path, digests).tables != digests for digests in tables)
     except OutputError:
         return False  # damaged
 

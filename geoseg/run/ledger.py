@@ -2,6 +2,7 @@
 
 OUT/.geoseg/NAME/scene.json               last: the scene is finished (or partial), with the digests of its outputs
 OUT/.geoseg/NAME/previous.json            while the scene is mapped anew: its last scene record
+OUT/.geoseg/NAME/published.json           between its last layer and its scene record: what was written, and what was set aside for it
 OUT/.geoseg/NAME/strips/00000-00004.tif   classes and confidence of tile rows 0–3
 OUT/.geoseg/NAME/strips/00000-00004.json  its record; a strip is committed when this is there
 OUT/.geoseg/NAME/strips/00000-00004.run   a worker has begun with it: tells the strip that killed a worker from those that waited
@@ -18,6 +19,7 @@ from geoseg.grid.tiling import Strip
 
 SCENE_RECORD = "scene.json"
 _PREVIOUS = "previous.json"
+_PUBLISHED = "published.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +136,8 @@ def begin(work: Path, fingerprint: str, strips: tuple[Strip, ...], keep: frozens
 def finish(work: Path, record: dict[str, Any]) -> None:
     """Write the scene record, then remove the work that is no longer needed; a partial scene keeps its strips."""
     write_json(work / SCENE_RECORD, record)
-    (work / _PREVIOUS).unlink(missing_ok=True)
+    for name in (_PREVIOUS, _PUBLISHED):
+        (work / name).unlink(missing_ok=True)
     shutil.rmtree(work / "vector", ignore_errors=True)
     if record["status"] == "done":
         shutil.rmtree(work / "strips", ignore_errors=True)
@@ -145,6 +148,17 @@ def last_record(work: Path) -> dict[str, Any] | None:
     """The record of what was last written of the scene, also while it is mapped anew."""
     found = read_json(work / SCENE_RECORD) or read_json(work / _PREVIOUS)
     return found if isinstance(found, dict) and {"path", "fingerprint", "sha256", "tables"} <= found.keys() else None
+
+
+def note_publication(work: Path, written: dict[str, Any]) -> None:
+    """Leave word of the layers that are written, before the scene record says so."""
+    write_json(work / _PUBLISHED, written)
+
+
+def publication(work: Path) -> dict[str, Any] | None:
+    """What `note_publication` left, if the run ended before the scene record."""
+    found = read_json(work / _PUBLISHED)
+    return found if isinstance(found, dict) and {"fingerprint", "sha256", "tables", "told"} <= found.keys() else None
 
 
 def is_done(work: Path, fingerprint: str, outputs: tuple[Path, ...], *, whole: bool) -> bool:

@@ -85,16 +85,20 @@ def _shards(file: IO[str]) -> int | None:
 def holder(output: Path) -> dict[str, Any] | None:
     """Process, host and start of the run that holds an output folder, or None where none does."""
     path = output / OWN_FOLDER / "lock"
-    try:
-        file = _open(path, os.O_RDONLY)
-    except OSError:
-        return None
-    with file:
+    for flags in (os.O_RDWR, os.O_RDONLY):  # on NFS a lock needs the right to write
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            said = read_json(path)
-            return said if isinstance(said, dict) else {}
+            file = _open(path, flags)
+        except OSError:
+            continue
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                said = read_json(path)
+                return said if isinstance(said, dict) else {}
+            except OSError:
+                return None  # it cannot be told
+        return None
     return None
 
 

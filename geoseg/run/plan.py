@@ -324,7 +324,11 @@ def _check_not_of_another(scene: ScenePlan) -> None:
     if record is None or record["path"] == redacted(str(path)) or record["fingerprint"] == scene.fingerprint:
         return
     other = Path(record["path"])
-    if other.is_file() and not other.samefile(path):
+    try:
+        is_another = other.is_file() and not other.samefile(path)
+    except OSError:  # where this user may not look, somebody else's scene lies
+        is_another = True
+    if is_another:
         raise OutputError(
             f"{path}: its outputs {scene.name}.* would overwrite those of {other}, mapped here before. "
             f"Choose another output folder, or remove {scene.work}."

@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -268,20 +268,24 @@ class PublishTask:
 
         plan, outputs, layers = self.plan, self.plan.outputs, layers_of(self.job.legend)
         project = () if outputs.project is None else (outputs.project,)
-        warnings = set_aside(plan.work, plan.fingerprint, (*outputs.layers, *project))
+        kept = set_aside(plan.work, plan.fingerprint, (*outputs.layers, *project))
+        warnings = [*kept]
         features = assemble(self.job, list(self.parts), warnings.append)
         chunks = [(layer, features.get(layer.name, ())) for layer in layers]
         if outputs.project is None:
-            counts = write_layers(outputs.layers, chunks, plan.crs_wkt)
-            return Published(counts, _digests(outputs.layers), None, tuple(warnings))
-        from geoseg.vector.geopackage import write_geopackage
-        from geoseg.vector.project import write_project
+            counts, tables = write_layers(outputs.layers, chunks, plan.crs_wkt), None
+        else:
+            from geoseg.vector.geopackage import write_geopackage
+            from geoseg.vector.project import write_project
 
-        (geopackage,), meta = outputs.layers, self._meta()
-        counts = write_geopackage(geopackage, chunks, meta=meta)
-        write_project(outputs.project, layers, meta=meta, geopackage=geopackage.name)
-        tables = digest_tables(geopackage, (layer.name for layer in layers))
-        return Published(counts, _digests((*outputs.layers, outputs.project)), tables, tuple(warnings))
+            (geopackage,), meta = outputs.layers, self._meta()
+            counts = write_geopackage(geopackage, chunks, meta=meta)
+            write_project(outputs.project, layers, meta=meta, geopackage=geopackage.name)
+            tables = digest_tables(geopackage, (layer.name for layer in layers))
+        published = Published(counts, _digests((*outputs.layers, *project)), tables, tuple(warnings))
+        written = {"sha256": published.sha256, "tables": asdict(tables) if tables else {}}
+        ledger.note_publication(plan.work, {**written, "fingerprint": plan.fingerprint, "told": kept})
+        return published
 
     def _meta(self) -> GeoPackageMeta:
         plan = self.plan

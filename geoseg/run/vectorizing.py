@@ -14,7 +14,7 @@ from geoseg.config import DEFAULT_MODEL
 from geoseg.contract import load_contract
 from geoseg.errors import ConfigError, ContractError
 from geoseg.files import output_error, sha256_file
-from geoseg.legend import NODATA, Legend
+from geoseg.legend import BACKGROUND, NODATA, Legend
 from geoseg.raster.aligned import PixelGrid
 from geoseg.raster.rows import read_rows
 from geoseg.raster.scene import Scene, inspect
@@ -80,12 +80,15 @@ def _check_alike(classes: Scene, confidence: Scene) -> None:
         (classes.height, classes.width) != (confidence.height, confidence.width)
     ):
         raise ContractError(f"{confidence.path}: lies on another grid than {classes.path}; both must be alike.")
-    for start in range(0, confidence.height, _ROWS):
-        rows = read_rows(confidence.path, 1, start, min(start + _ROWS, confidence.height))
-        if (strange := rows[(rows > 100) & (rows != NODATA)]).size:
+    for start in range(0, classes.height, _ROWS):
+        stop = min(start + _ROWS, classes.height)
+        percent, ids = (read_rows(scene.path, 1, start, stop) for scene in (confidence, classes))
+        if (strange := percent[(percent > 100) & (percent != NODATA)]).size:
             raise ContractError(
-                f"{confidence.path}: holds {strange[0]}, but confidence is in percent, 0–100, 255 nodata."
+                f"{confidence.path}: holds {strange[0]}, but percent are needed: 0–100, 255 for nodata."
             )
+        if ((percent == NODATA) & (ids != NODATA) & (ids != BACKGROUND)).any():
+            raise ContractError(f"{confidence.path}: has gaps where {classes.path} has classes. Fill them.")
 
 
 def _legend(settings: VectorizeSettings) -> Legend:

@@ -170,7 +170,8 @@ def test_what_lies_outside_of_a_warped_map_is_not_background(files, tmp_path, no
 def test_lines_become_roads(files, tmp_path):
     x, y = ORIGIN
     line = shapely.LineString([(x + 5, y - 24), (x + 40, y - 24)])
-    gpd.GeoDataFrame({"width_m": [4.0]}, geometry=[line], crs=UTM).to_file(
+    beyond, point = shapely.LineString([(x - 90, y), (x - 50, y)]), shapely.LineString([(x + 9, y - 9), (x + 9, y - 9)])
+    gpd.GeoDataFrame({"width_m": [4.0] * 3}, geometry=[line, beyond, point], crs=UTM).to_file(
         tmp_path / "r.gpkg", layer="road_centerlines"
     )
     road = np.zeros((SIDE, SIDE), np.uint8)
@@ -193,8 +194,9 @@ def test_hand_drawn_areas_are_mended_and_counted(files, tmp_path):
     spiked = shapely.Polygon(
         [(x, y - 20), (x + 6, y - 20), (x + 6, y - 10), (x + 9, y - 7), (x + 6, y - 10), (x, y - 10)]
     )
+    collapsed = shapely.Polygon([(x, y), (x + 9, y), (x, y)])
     mixed = shapely.GeometryCollection([boxes[1], shapely.Point(x, y)])
-    for name, shapes in (("found", boxes), ("drawn", [spiked, mixed, *boxes[2:], shapely.Polygon()])):
+    for name, shapes in (("found", boxes), ("drawn", [spiked, mixed, *boxes[2:], shapely.Polygon(), collapsed])):
         gpd.GeoDataFrame(geometry=shapes, crs=UTM).to_file(tmp_path / f"{name}.gpkg", layer="buildings")
     found = compared(files, tmp_path / "found.gpkg", tmp_path / "drawn.gpkg", classes=("building",))
     assert found["classes"]["building"]["iou"] == 1

@@ -111,6 +111,14 @@ def test_label_rasters_that_lie_elsewhere_are_refused(tmp_path, column, crs):
         read(tmp_path, source("rasters", root))
 
 
+def test_a_label_raster_may_write_the_same_crs_otherwise(tmp_path):
+    root = MAKERS["rasters"](tmp_path / "set")
+    for path in (root / "labels").glob("*.tif"):
+        with rasterio.open(path, "r+") as dst:
+            dst.crs = "EPSG:25833"
+    assert read(tmp_path, source("rasters", root)).training
+
+
 def test_bands_of_images_are_those_of_their_colours(tmp_path):
     root = MAKERS["rasters"](tmp_path / "set")
     image, _ = squares(0)

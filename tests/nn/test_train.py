@@ -14,6 +14,7 @@ from geoseg.errors import ConfigError, ModelError, TrainingError
 from geoseg.nn.data import Window
 from geoseg.nn.device import choose_device, choose_precision
 from geoseg.nn.modeldir import load_model
+from geoseg.nn.resume import _digest_of_settings
 from geoseg.nn.task import SegmentationTask, _rate, load_encoder
 from geoseg.nn.train import lightning_precision, train
 from geoseg.train_config import Optimization, load_train_config
@@ -98,6 +99,25 @@ def test_a_training_that_is_over_is_repeated_when_its_labels_have_changed(tmp_pa
     assert weights(train(config(tmp_path))) != first
     assert _steps(tmp_path) == 8
     assert "are done" not in capsys.readouterr().err
+
+
+def test_what_a_training_starts_from_belongs_to_its_settings(trained, tmp_path):
+    encoder = tmp_path / "encoder.safetensors"
+    config_ = config(tmp_path)
+    found = {_digest_of_settings(config_)}
+    for weights_ in (b"one", b"two"):
+        encoder.write_bytes(weights_)
+        found.add(
+            _digest_of_settings(
+                config_.model_copy(update={"model": config_.model.model_copy(update={"encoder_weights": encoder})})
+            )
+        )
+    found.add(
+        _digest_of_settings(
+            config_.model_copy(update={"model": config_.model.model_copy(update={"start_from": trained[1]})})
+        )
+    )
+    assert len(found) == 4
 
 
 def test_an_interrupted_training_does_not_go_on_with_other_data(tmp_path):

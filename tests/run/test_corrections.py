@@ -1,5 +1,6 @@
 """Maps that people changed, and maps of other scenes, are not overwritten."""
 
+import json
 import shutil
 
 import geopandas
@@ -9,6 +10,7 @@ import shapely
 
 from geoseg.config import RunSettings
 from geoseg.files import sha256_file
+from geoseg.run.corrections import set_aside
 from geoseg.run.driver import execute
 from geoseg.run.executors import SerialExecutor
 from geoseg.run.mapping import map_scenes
@@ -137,3 +139,35 @@ def test_what_is_over_is_told_where_the_run_is_interrupted(color_model, tmp_path
     with pytest.raises(KeyboardInterrupt):
         execute(plan_run(settings, 1), Interrupted(), lambda *_: None, finished)
     assert [(r.name, r.status) for r in finished] == [("a", "done")]
+
+
+@pytest.mark.parametrize("how", ["geopackage", "flatgeobuf"])
+def test_what_a_killed_run_had_published_is_not_taken_for_an_edit(mapped, tmp_path, how):
+    """Killed after its layers and before its scene record, with an older map before it and other settings after it."""
+    path, out = scene(tmp_path / "in" / "a.tif"), tmp_path / "out"
+    mapped(path, format=how)
+    work = out / ".geoseg" / "a"
+    before = (work / "scene.json").read_text()
+    corrected_layers = [p for p in out.iterdir() if p.suffix in (".gpkg", ".fgb")]
+    assert corrected_layers
+    mapped(path, format=how, overlap=32)
+    record = json.loads((work / "scene.json").read_text())
+    written = {key: record[key] for key in ("fingerprint", "sha256", "tables")}
+    (work / "published.json").write_text(json.dumps({**written, "told": []}))
+    (work / "scene.json").unlink()
+    (work / "previous.json").write_text(before)
+    assert mapped(path, format=how, overlap=96).warnings == ()
+    assert not list(out.glob("*.edited*"))
+    assert not (work / "published.json").exists()
+
+
+def test_where_a_correction_went_is_told_by_the_second_try_too(mapped, tmp_path):
+    path, out = scene(tmp_path / "in" / "a.tif"), tmp_path / "out"
+    mapped(path)
+    corrected(out / "a.gpkg")
+    work = out / ".geoseg" / "a"
+    outputs = [out / "a.gpkg", out / "a.qgz"]
+    told = set_aside(work, "f" * 64, outputs)
+    assert len(told) == 1
+    assert set_aside(work, "f" * 64, outputs) == told
+    assert set_aside(work, "e" * 64, outputs) == []

@@ -13,6 +13,7 @@ from geoseg.raster.palette import palette
 from geoseg.run.vectorizing import vectorize
 from geoseg.vectorize_config import VectorizeSettings
 
+UTM = "EPSG:32633"
 LAYERS = ("buildings", "roads", "road_centerlines", "road_nodes", "green")
 
 
@@ -117,13 +118,25 @@ def test_what_a_mask_hides_is_nodata(classes, tmp_path, how):
 def test_confidence_must_be_percent_on_the_same_grid(classes, tmp_path):
     with rasterio.open(classes) as src:
         profile = src.profile
-    for name, value, crs in (("high", 200, "EPSG:32633"), ("else", 50, "EPSG:32631")):
+    for name, value, crs in (
+        ("high", 200, UTM),
+        ("else", 50, "EPSG:32631"),
+        ("gaps", 255, UTM),
+        ("same", 50, "EPSG:25833"),
+    ):
         with rasterio.open(tmp_path / f"{name}.tif", "w", **{**profile, "crs": crs}) as dst:
             dst.write(np.full((1, 600, 500), value, np.uint8))
-    for name, message in (("high", "holds 200, but confidence is in percent"), ("else", "lies on another grid")):
+    for name, message in (
+        ("high", "holds 200, but percent are needed"),
+        ("else", "lies on another grid"),
+        ("gaps", "has gaps where"),
+    ):
         settings = VectorizeSettings(classes=classes, output=tmp_path / "x.gpkg", confidence=tmp_path / f"{name}.tif")
         with pytest.raises(ContractError, match=message):
             vectorize(settings)
+    # The same pixels on ETRS89, which GDAL does not tell from WGS 84.
+    vectorize(VectorizeSettings(classes=classes, output=tmp_path / "x.gpkg", confidence=tmp_path / "same.tif"))
+    assert set(layers(tmp_path / "x.gpkg")["buildings"].confidence) == {0.5}
 
 
 @pytest.mark.parametrize("target", ["{classes}/x.gpkg", "{folder}/" + 250 * "x" + ".gpkg"])
