@@ -5,6 +5,7 @@ import glob
 import hashlib
 import json
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import DiskFull, OutputError
+
+_LITTLE_BYTES = 2**20
+"""A disk with less space than this is full."""
 
 
 @contextmanager
@@ -75,10 +79,24 @@ def sync(path: Path) -> None:
 def output_error(target: Path, exc: OSError) -> OutputError:
     """What a user needs to know of an error of the file system."""
     if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFull(
-            f"{target}: the disk is full. Free some space and run the same command again: it goes on where it stopped."
-        )
+        return _disk_full(target)
     return OutputError(f"{target}: cannot be written ({exc.strerror or exc}).")
+
+
+def write_error(target: Path, reason: str) -> OutputError:
+    """The same of an error of GDAL or SQLite, which say little of a full disk."""
+    free = shutil.disk_usage(target.parent).free
+    if "disk is full" in reason or free < _LITTLE_BYTES:
+        return _disk_full(target)
+    return OutputError(
+        f"{target}: cannot be written ({reason}; {free / 1e6:,.0f} MB free there). Check the space and the rights."
+    )
+
+
+def _disk_full(target: Path) -> DiskFull:
+    return DiskFull(
+        f"{target}: the disk is full. Free some space and run the same command again: it goes on where it stopped."
+    )
 
 
 def _remove_orphans(folder: Path, prefix: str) -> None:

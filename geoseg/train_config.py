@@ -35,7 +35,8 @@ class ModelSettings(_Settings):
     encoder_weights: Path | None = None
     """Safetensors of the encoder under timm names; None starts from random weights."""
     start_from: Path | None = None
-    """A model directory to go on from: its network, whatever is said above, and its weights. Classes and bands must agree."""
+    """A model directory to go on from, `default` for the one that ships: its network, whatever is said above, and its
+    weights. Classes and bands must agree."""
     kernel_limit: int | None = Field(default=None, ge=1)
     """Depthwise kernels larger than this are trained with zeros around their middle: how far the network sees is what
     neighbouring tiles can disagree on. None leaves them whole."""
@@ -282,6 +283,9 @@ class TrainConfig(_Settings):
         return self
 
 
+_SHIPPED = Path(__file__).parent / "models" / "default"
+
+
 def load_train_config(path: Path) -> TrainConfig:
     """The settings in the YAML file `path`, paths made absolute; raises ConfigError naming the first wrong key."""
     return _absolute(validate(TrainConfig, read_yaml(path), str(path)), path.resolve().parent)
@@ -290,7 +294,7 @@ def load_train_config(path: Path) -> TrainConfig:
 def _absolute(config: TrainConfig, folder: Path) -> TrainConfig:
     sources = tuple(s.model_copy(update={"root": folder / s.root}) for s in config.sources)
     paths = {
-        key: folder / value
+        key: _SHIPPED if (key, value) == ("start_from", Path("default")) else folder / value
         for key in ("encoder_weights", "start_from")
         if (value := getattr(config.model, key)) is not None
     }

@@ -84,7 +84,11 @@ def _first(exc: ValidationError, model: type[BaseModel]) -> str:
         known = _keys(model, error["loc"][:-1])
         near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0)
         return f"unknown key '{key}'; the nearest known key is '{near[0]}'." if near else f"unknown key '{key}'."
-    message = error["msg"].removeprefix("Value error, ")
+    message = error["msg"].removeprefix("Value error, ").rstrip(".")
+    if not key:  # of several keys at once
+        return f"{message}."
+    if error["type"] == "missing":
+        return f"{key} is needed."
     return f"{key}: {message[0].lower() + message[1:]} (got {error['input']!r})."
 
 

@@ -40,6 +40,8 @@ def test_options_take_the_place_of_keys(tmp_path):
         ("output: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
         ("quiet: true\nverbose: true", "exclude each other"),
         ("value_range: [5, 5]", "low < high"),
+        ("tile_size: 1000", r"c\.yaml: tile_size is 1000, but must be a positive multiple of 32\.$"),
+        ("tile_size: 0", "tile_size is 0"),
     ],
 )
 def test_a_wrong_key_is_named_with_file_and_remedy(tmp_path, text, message):

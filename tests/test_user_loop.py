@@ -1,13 +1,13 @@
 """The user's loop, as README.md says it: map, correct in QGIS, train on the corrections, evaluate, map again."""
 
 import json
+import re
 import shutil
 
 import geopandas as gpd
 import pytest
 
 from geoseg.cli import main
-from geoseg.config import DEFAULT_MODEL
 from geoseg.contract import load_contract
 from geoseg.town.plan import plan_town
 from geoseg.town.settings import TownSettings
@@ -32,7 +32,7 @@ CONFIG = {
             "validation_groups": ["b"],
         }
     ],
-    "model": {"start_from": str(DEFAULT_MODEL)},
+    "model": {"start_from": "default"},
     "optimization": {"learning_rate": 1e-3, "warmup_steps": 2},
     "augment": {"color": 0.1, "channel_gain": 0.05, "gray": 0, "blur": 0, "noise": 0, "jpeg": 0, "shadow": 0},
     "steps": 20,
@@ -74,7 +74,10 @@ def test_the_loss_falls(folder, capsys):
     held_out = (folder / "maps" / "b_classes.tif", folder / "maps" / "b.gpkg", "--image", folder / "imagery" / "b.tif")
     run("evaluate", *held_out, "-o", folder / "before")
     (folder / "train.yaml").write_text(json.dumps(CONFIG))  # JSON is YAML
+    capsys.readouterr()
     run("train", "--config", folder / "train.yaml")
+    told = capsys.readouterr().out
+    assert re.search(r"corrected: test loss [\d.]+, mean IoU [\d.]+ \(before: [\d.]+, [\d.]+\)\n", told), told
     run("map", folder / "imagery", "-o", folder / "again", "--model", folder / "model", "--workers", "0", "--quiet")
     again = (folder / "again" / "b_classes.tif", *held_out[1:], "--model", folder / "model")
     run("evaluate", *again, "-o", folder / "after")

@@ -24,8 +24,9 @@ def train_command(config: Path, fresh: bool) -> None:
 
     require("train", "lightning", "torchmetrics", "matplotlib")
     from geoseg.nn.train import train
+    from geoseg.nn.train_report import outcome
 
     model_dir = train(settings, resume=not fresh)
-    for source, scores in load_contract(model_dir).metrics.items():
-        click.echo(f"{source}: test loss {scores['loss']:.4f}, mean IoU {scores['mean_iou']:.3f}")
+    for line in outcome(settings, load_contract(model_dir).metrics):
+        click.echo(line)
     click.echo(f"model directory: {model_dir}")

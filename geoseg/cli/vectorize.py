@@ -32,3 +32,4 @@ def vectorize_command(config: Path | None, **options: Any) -> None:
     settings = load_vectorize_settings(config, {k: v for k, v in options.items() if v is not None})
     counts = vectorize(settings, lambda text: click.echo(f"warning: {text}", err=True))
     click.echo(", ".join(f"{count:,} {layer}" for layer, count in counts.items()))
+    click.echo(f"written: {settings.output}")

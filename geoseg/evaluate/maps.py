@@ -106,6 +106,11 @@ class VectorMap:
                 areas = geopandas.GeoDataFrame(geometry=[*areas.geometry, *painted], crs=frame.crs)
             self._polygons[c.id] = areas.explode(index_parts=False).reset_index(drop=True)
         self._trees = {key: frame.sindex for key, frame in self._polygons.items()}
+        everything = [f.total_bounds for f in (*self._polygons.values(), *self._lines.values()) if len(f)]
+        if everything and not any(shapely.box(*bounds).intersects(_box(grid)) for bounds in everything):
+            raise ConfigError(
+                f"{path}: none of its features lies on the ground of the other map; check what belongs together."
+            )
 
     def rows(self, start: int, stop: int) -> NDArray[np.uint8]:
         """(rows, width) class ids; background where no feature lies."""
@@ -236,6 +241,12 @@ def bounds_grid(paths: tuple[Path, Path], pixel_size_m: float) -> PixelGrid:
         )
     top = south + height * pixel_size_m
     return PixelGrid(height, width, crs.to_wkt(), (pixel_size_m, 0.0, float(west), 0.0, -pixel_size_m, float(top)))
+
+
+def _box(grid: PixelGrid) -> Any:
+    """The ground of a grid."""
+    a, _, west, _, e, north = grid.transform
+    return shapely.box(west, north + e * grid.height, west + a * grid.width, north)
 
 
 def _read(path: Path, layer: str, grid: PixelGrid) -> geopandas.GeoDataFrame:

@@ -201,7 +201,10 @@ def _grid(settings: EvaluateSettings, vectors: tuple[bool, bool]) -> PixelGrid:
 def _loss(settings: EvaluateSettings, pair: _Comparison) -> dict[str, Any]:
     """The model's loss on the image, where one is given: classes alone do not tell how sure the model was."""
     if settings.image is None:
-        return {"loss": None, "loss_note": "needs the image and the model: --image SCENE --model DIR"}
+        return {
+            "loss": None,
+            "loss_note": "not asked for: add --image SCENE, and --model DIR if another than the default made the map",
+        }
     from geoseg.nn.scene_loss import scene_loss  # torch takes seconds to import, and little needs it
 
     scene = inspect(settings.image, allow_ungeoreferenced=True)

@@ -16,6 +16,8 @@ from geoseg.train_config import TrainConfig
 
 LAST = "last.ckpt"
 BEST = "best.ckpt"
+START = "start.json"
+"""The scores of the model that a training started from."""
 _RECORD = "training.json"
 _NOT_OF_THE_TRAINING = {
     "name", "version", "description", "licence", "limits", "output", "run_dir", "steps", "patience",
@@ -50,7 +52,15 @@ def checkpoint_to_go_on_from(config: TrainConfig, data: TrainingData, *, resume:
                 f"{config.run_dir}: its {config.steps} steps are done, with these settings and data; raise `steps` to go on"
             )
     else:
-        for name in (LAST, BEST):
+        if last.is_file():
+            say(
+                f"{config.run_dir}: training anew: data or settings are not those of before"
+                if resume
+                else f"{config.run_dir}: training anew"
+            )
+        if config.output.exists():
+            say(f"{config.output}: will be replaced at the end")
+        for name in (LAST, BEST, START):
             (config.run_dir / name).unlink(missing_ok=True)
     write_json(config.run_dir / _RECORD, {**now, "over": False})
     return last if goes_on else None

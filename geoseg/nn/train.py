@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from rich.console import Console
 from torch.utils.data import DataLoader
 
 from geoseg.card import write_card
@@ -19,7 +20,7 @@ from geoseg.nn.data import GridWindows, RandomWindows, TrainingData, Window, rea
 from geoseg.nn.data_sources import labelled
 from geoseg.nn.device import choose_device, choose_precision
 from geoseg.nn.modeldir import load_plain, save_model
-from geoseg.nn.resume import BEST, checkpoint_to_go_on_from, mark_over
+from geoseg.nn.resume import BEST, START, checkpoint_to_go_on_from, mark_over
 from geoseg.nn.task import SegmentationTask
 from geoseg.nn.train_progress import quiet_lightning, training_progress
 from geoseg.nn.train_report import example_windows, write_curves, write_examples
@@ -40,11 +41,14 @@ def train(config: TrainConfig, *, resume: bool = True) -> Path:
     cv2.setNumThreads(0)
     quiet_lightning()
     data = read_data(config)
+    resumed = checkpoint_to_go_on_from(config, data, resume=resume)
+    if resumed is None and config.model.start_from is not None:
+        before = validate(SegmentationTask(config), data, config)
+        write_json(config.run_dir / START, before)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     if config.threads:
         torch.set_num_threads(config.threads)
     task = SegmentationTask(config)
-    resumed = checkpoint_to_go_on_from(config, data, resume=resume)
     _keep_curves(config.run_dir / _CURVES, resumed)
     trainer = _trainer(config)
     trainer.fit(task, datamodule=_Windows(data, config), ckpt_path=resumed, weights_only=True)
@@ -145,7 +149,8 @@ def _trainer(config: TrainConfig) -> pl.Trainer:
         gradient_clip_val=config.optimization.clip_norm or None,
         num_sanity_val_steps=0,
         reload_dataloaders_every_n_epochs=1,
-        log_every_n_steps=10,
+        log_every_n_steps=min(10, config.steps_per_epoch),
+        enable_progress_bar=Console(stderr=True).is_terminal,
         logger=CSVLogger(config.run_dir, name="", version=_CURVES),
         callbacks=list(_callbacks(config)),
         enable_model_summary=False,

@@ -1,7 +1,7 @@
-"""What a training leaves beside the weights: curves and examples beside the truth."""
+"""What a training leaves beside the weights: curves, examples beside the truth, and how it went."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from geoseg.files import atomic
+from geoseg.files import atomic, read_json
 from geoseg.legend import Legend
 from geoseg.nn.data import Window
 from geoseg.nn.data_sources import IGNORE
+from geoseg.nn.resume import START
+from geoseg.train_config import TrainConfig
 
 mpl.use("Agg")
 
@@ -104,3 +106,15 @@ def _colored(ids: NDArray[np.integer[Any]], legend: Legend) -> NDArray[np.uint8]
 
 def _shrunk(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(picture).resize((_SHOWN_PX, _SHOWN_PX), Image.Resampling.NEAREST))
+
+
+def outcome(config: TrainConfig, metrics: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each source: its test, and that of the model that the training started from."""
+    before = read_json(config.run_dir / START) or {}
+    for source, scores in metrics.items():
+        line = f"{source}: test loss {scores['loss']:.4f}, mean IoU {scores['mean_iou']:.3f}"
+        if start := before.get(source):
+            line += f" (before: {start['loss']:.4f}, {start['mean_iou']:.3f})"
+            if start["mean_iou"] > scores["mean_iou"] and start["loss"] < scores["loss"]:
+                line += "; worse than the model it started from"
+        yield line

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.errors import BrokenRaster
+from geoseg.files import write_error
 from geoseg.raster.directory import Directory, read_directories
 
 
@@ -67,3 +68,18 @@ class BlockTable:
         present = np.logical_and.reduce(self.directories[0].sizes[planes] > 0)
         pixels: NDArray[np.bool_] = present[rows][:, cols]
         return pixels
+
+
+def check_written(path: Path, target: Path) -> None:
+    """Raise OutputError unless the TIFF at `path`, written just now for `target`, is whole.
+
+    On a full disk GDAL closes a file that lacks its end without a word.
+    """
+    try:
+        table = BlockTable.read(path)
+        table.check_whole()
+        if not table.any_missing:
+            return
+    except BrokenRaster:
+        pass
+    raise write_error(target, "its end is missing")

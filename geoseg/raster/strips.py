@@ -21,6 +21,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from geoseg.files import atomic
 from geoseg.legend import NODATA
+from geoseg.raster.blocks import check_written
 from geoseg.threads import one_thread
 
 CLASSES_BAND = 1
@@ -81,19 +82,17 @@ def write_strip(target: Path, height: int, width: int, parts: Iterable[FinalRows
     """
     counts = np.zeros(256, np.int64)
     first: int | None = None
-    with (
-        atomic(target) as tmp,
-        rasterio.open(tmp, "w", **_profile(height, width)) as dst,
-        one_thread("write") as pool,
-    ):
-        pending: Future[NDArray[np.int64]] | None = None
-        for part in parts:
-            first = part.start if first is None else first
+    with atomic(target) as tmp:
+        with rasterio.open(tmp, "w", **_profile(height, width)) as dst, one_thread("write") as pool:
+            pending: Future[NDArray[np.int64]] | None = None
+            for part in parts:
+                first = part.start if first is None else first
+                if pending is not None:
+                    counts += pending.result()  # at most one part waits, so memory is bounded
+                pending = pool.submit(_write, dst, part, part.start - first)
             if pending is not None:
-                counts += pending.result()  # at most one part waits, so memory is bounded
-            pending = pool.submit(_write, dst, part, part.start - first)
-        if pending is not None:
-            counts += pending.result()
+                counts += pending.result()
+        check_written(tmp, target)
     return [int(n) for n in counts]
 
 

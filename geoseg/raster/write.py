@@ -14,6 +14,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from geoseg.files import atomic
 from geoseg.legend import NODATA
+from geoseg.raster.blocks import check_written
 from geoseg.raster.checks import Transform
 from geoseg.raster.strips import StripRaster
 
@@ -59,6 +60,7 @@ def write_cog(target: Path, source: StripRaster, spec: RasterSpec) -> None:
                 bigtiff="IF_SAFER",
                 num_threads=str(min(_THREADS, len(os.sched_getaffinity(0)))),
             )
+            check_written(tmp, target)
         finally:
             flat.unlink(missing_ok=True)
 

@@ -7,54 +7,49 @@ from typing import Any
 from geoseg.errors import OutputError
 from geoseg.files import sha256_file
 from geoseg.run import ledger
-from geoseg.vector.digest import digest_tables, manifest_of
+from geoseg.vector.digest import digest_tables, written_digests
 from geoseg.vector.formats import check_closed
 
 
-def set_aside(work: Path, fingerprint: str, outputs: Iterable[Path]) -> list[str]:
+def set_aside(work: Path | None, fingerprint: str, outputs: Iterable[Path]) -> list[str]:
     """Rename the outputs that are not as geoseg wrote them, `a.gpkg` to `a.edited.gpkg`; returns a line for each.
 
     Another try for the same map returns the lines of the first too.
 
     Args:
-        work: the work folder of the scene, with the records of what was written.
+        work: the work folder of the scene, with the records of what was written; None where there is none.
         fingerprint: of the map that will take their place.
         outputs: the files that are written now.
 
     Raises OutputError where one is open in another program.
     """
-    last, begun = ledger.last_record(work), ledger.publication(work)
+    last, begun = (ledger.last_record(work), ledger.publication(work)) if work else (None, None)
     told: list[str] = begun["told"] if begun and begun["fingerprint"] == fingerprint else []
     begun = begun or {"fingerprint": fingerprint, "sha256": {}, "tables": {}}
     for path in outputs:
         check_closed(path)
-        if path.is_file() and _is_edited(path, [r for r in (last, begun) if r is not None], fingerprint):
+        if path.is_file() and _is_edited(path, [r for r in (last, begun) if r is not None]):
             kept = _free_name(path)
             told = [*told, f"{path.name} was changed since it was mapped, or is no map of geoseg: kept as {kept.name}"]
-            ledger.note_publication(work, {**begun, "fingerprint": fingerprint, "told": told})
+            if work:
+                ledger.note_publication(work, {**begun, "fingerprint": fingerprint, "told": told})
             path.rename(kept)
     return told
 
 
-def _is_edited(path: Path, records: list[dict[str, Any]], fingerprint: str) -> bool:
+def _is_edited(path: Path, records: list[dict[str, Any]]) -> bool:
     """Whether people put work into a file, or made it.
 
-    Args:
-        path: the file.
-        records: what geoseg wrote there, by the scene's last record and by a run that was killed before it wrote one.
-        fingerprint: of the map that is published now.
-
+    A GeoPackage tells by itself. Of other files tell the `records` of what geoseg wrote there: the scene's last one, and
+    that of a run that was killed before it wrote one.
     """
-    records = [r for r in records if path.name in r["sha256"]]
     if path.suffix != ".gpkg":
-        return bool(records) and sha256_file(path) not in {r["sha256"][path.name] for r in records}
+        written_as = [r["sha256"][path.name] for r in records if path.name in r["sha256"]]
+        return bool(written_as) and sha256_file(path) not in written_as
     try:
-        made_as = manifest_of(path).get("fingerprint")
-        tables = [r["tables"]["tables"] for r in records if r["fingerprint"] == made_as]
-        if not tables:
-            return bool(made_as != fingerprint)  # else of a run that was killed as it had written it
+        written = written_digests(path)
         # QGIS changes a file by opening it, so what counts are its features.
-        return all(digest_tables(path, digests).tables != digests for digests in tables)
+        return written is None or digest_tables(path, written.tables).tables != written.tables
     except OutputError:
         return False  # damaged
 

@@ -93,7 +93,7 @@ class Reporter:
         bad = [r for r in results if not r.ok]
         if not self._settings.quiet:
             self._console.print(_result_table(results))
-        for result in bad[:_SHOWN]:
+        for result in [r for r in bad if r.status != "refused"][:_SHOWN]:  # refusals were told before the work
             self._line(f"{result.status}: {result.reason or result.path}", always=True)
         if len(bad) > _SHOWN:
             self._line(f"… and {len(bad) - _SHOWN} more; all are in run.json", always=True)
@@ -101,7 +101,7 @@ class Reporter:
         rate = f", {pixels / 1e6 / run['seconds']:.2f} MP/s" if pixels else ""
         good = len(results) - len(bad)
         self._line(
-            f"{good} of {len(results)} scenes mapped or up to date in {run['seconds']:.1f} s{rate}: {plan.output}",
+            f"{good} of {_count(len(results), 'scene')} mapped or up to date in {run['seconds']:.1f} s{rate}: {plan.output}",
             always=True,
         )
 
@@ -116,8 +116,10 @@ class Reporter:
         rate = done / 1e6 / max(time.perf_counter() - self._started, 1e-9)
         if not self._console.is_terminal:
             left = (total - done) / 1e6 / rate if rate else 0
+            left_s = f"{left:,.0f} s left" if done < total else "vectorizing"
             self._line(
-                f"{done / 1e6:,.0f} of {total / 1e6:,.0f} MP, {self._scenes[0]} of {self._scenes[1]} scenes, {rate:.2f} MP/s, {left:,.0f} s left"
+                f"{_mp(done)} of {_mp(total)} MP, {self._scenes[0]} of {_count(self._scenes[1], 'scene')}, "
+                f"{rate:.2f} MP/s, {left_s}"
             )
         elif not self._settings.quiet:
             if self._bar is None:
@@ -183,7 +185,8 @@ def _plan_row(scene: ScenePlan) -> tuple[str, ...]:
 def _needs(plan: RunPlan, needs: Estimate) -> str:
     left, skipped = len(plan.pending), len(plan.scenes) - len(plan.pending)
     return (
-        f"{left} scenes to map ({needs.scene_pixels / 1e6:,.1f} MP in {needs.tiles} tiles, {needs.strips} strips), "
+        f"{_count(left, 'scene')} to map ({needs.scene_pixels / 1e6:,.1f} MP in {_count(needs.tiles, 'tile')}, "
+        f"{_count(needs.strips, 'strip')}), "
         f"{skipped} up to date, {len(plan.refusals)} refused; {needs.forwarded_per_pixel:.2f} pixels forwarded per pixel; "
         f"at most {needs.peak_bytes / 2**30:.1f} GiB of memory a worker, {needs.disk_bytes / 2**30:.2f} GiB of disk"
     )
@@ -191,10 +194,18 @@ def _needs(plan: RunPlan, needs: Estimate) -> str:
 
 def _result_table(results: list[SceneResult]) -> Table:
     table = Table("scene", "state", "MP", "s", "features")
-    for result in results[:_SHOWN]:
+    for result in [r for r in results if r.status != "refused"][:_SHOWN]:
         features = ", ".join(f"{n:,} {layer}" for layer, n in result.layers.items())
         table.add_row(result.name, result.status, f"{result.pixels / 1e6:.1f}", f"{result.seconds:.1f}", features)
     return table
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _mp(pixels: int) -> str:
+    return f"{pixels / 1e6:,.{0 if pixels >= 1e7 else 1}f}"
 
 
 def _because(reason: str) -> str:

@@ -26,7 +26,7 @@ from geoseg.run import ledger
 from geoseg.run.corrections import set_aside
 from geoseg.run.ledger import StripRecord
 from geoseg.run.plan import ScenePlan
-from geoseg.vector.digest import TableDigests, digest_tables
+from geoseg.vector.digest import TableDigests, written_digests
 from geoseg.vector.job import VectorJob
 from geoseg.vector.metadata import GeoPackageMeta, extent_of
 from geoseg.vector.styles import class_raster_qml
@@ -281,7 +281,7 @@ class PublishTask:
             (geopackage,), meta = outputs.layers, self._meta()
             counts = write_geopackage(geopackage, chunks, meta=meta)
             write_project(outputs.project, layers, meta=meta, geopackage=geopackage.name)
-            tables = digest_tables(geopackage, (layer.name for layer in layers))
+            tables = written_digests(geopackage)
         published = Published(counts, _digests((*outputs.layers, *project)), tables, tuple(warnings))
         written = {"sha256": published.sha256, "tables": asdict(tables) if tables else {}}
         ledger.note_publication(plan.work, {**written, "fingerprint": plan.fingerprint, "told": kept})

@@ -18,6 +18,8 @@ from geoseg.legend import BACKGROUND, NODATA, Legend
 from geoseg.raster.aligned import PixelGrid
 from geoseg.raster.rows import read_rows
 from geoseg.raster.scene import Scene, inspect
+from geoseg.run.corrections import set_aside
+from geoseg.run.find import OWN_FOLDER
 from geoseg.vector.exchange import write_layers
 from geoseg.vector.formats import layer_files
 from geoseg.vector.geopackage import write_geopackage
@@ -58,12 +60,21 @@ def vectorize(settings: VectorizeSettings, warn: Callable[[str], None] = lambda 
         features = assemble(job, parts, warn)
         chunks = [(layer, features.get(layer.name, ())) for layer in layers]
         if settings.format != "geopackage":
-            names = [layer.name for layer in layers]
-            return write_layers(layer_files(target.parent, target.stem, names, settings.format), chunks, job.crs)
-        meta = _meta(settings, scene, job)
+            files = layer_files(target.parent, target.stem, [layer.name for layer in layers], settings.format)
+            _keep(files, warn)
+            return write_layers(files, chunks, job.crs)
+        meta, project = _meta(settings, scene, job), target.with_suffix(".qgz")
+        _keep((target, project), warn)
         counts = write_geopackage(target, chunks, meta=meta)
-        write_project(target.with_suffix(".qgz"), layers, meta=meta, geopackage=target.name)
+        write_project(project, layers, meta=meta, geopackage=target.name)
         return counts
+
+
+def _keep(files: tuple[Path, ...], warn: Callable[[str], None]) -> None:
+    """Set aside what people changed in the files that will be written, also where they are those of a map."""
+    work = files[0].parent / OWN_FOLDER / files[0].stem
+    for text in set_aside(work if work.is_dir() else None, "", files):
+        warn(text)
 
 
 def _class_raster(path: Path, settings: VectorizeSettings) -> Scene:

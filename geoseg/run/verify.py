@@ -17,7 +17,7 @@ from geoseg.files import read_json, sha256_file
 from geoseg.raster.blocks import BlockTable
 from geoseg.run import ledger
 from geoseg.run.find import OWN_FOLDER
-from geoseg.vector.digest import digest_tables
+from geoseg.vector.digest import digest_tables, written_digests
 
 _ADVICE = "Map it again with --overwrite, or copy it from a backup"
 
@@ -93,7 +93,9 @@ def _layer(path: Path, record: dict[str, Any]) -> str:
 
 def _geopackage(path: Path, record: dict[str, Any]) -> str:
     wrote = record["tables"]
-    now = digest_tables(path, wrote["tables"])
+    now, own = digest_tables(path, wrote["tables"]), written_digests(path)
+    if own is not None and own.tables != wrote["tables"] and own.tables == now.tables:
+        return "replaced since by another command of geoseg"
     if now.change_counter == wrote["change_counter"]:
         raise OutputError(f"{path}: its bytes changed, but no program of SQLite wrote it (bit rot).")
     edited = [layer for layer, digest in wrote["tables"].items() if now.tables[layer] != digest]

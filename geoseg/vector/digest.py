@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import OutputError
-from geoseg.vector.tables import MANIFEST_URI
+from geoseg.vector.tables import DIGESTS_URI
 
 _HEADER = b"SQLite format 3\0"
 _COUNTER = slice(24, 28)
@@ -40,30 +40,35 @@ def digest_tables(path: Path, layers: Iterable[str]) -> TableDigests:
             if faults != ["ok"]:
                 raise OutputError(f"{path}: its database is damaged ({' '.join(faults[0].split())}).")
             return TableDigests(
-                int.from_bytes(head[_COUNTER], "big"), {layer: _digest_rows(db, layer) for layer in layers}
+                int.from_bytes(head[_COUNTER], "big"), {layer: digest_rows(db, layer) for layer in layers}
             )
     except (sqlite3.Error, OSError) as exc:
         raise OutputError(f"{path}: its database cannot be read ({exc}).") from exc
 
 
-def manifest_of(path: Path) -> dict[str, Any]:
-    """How a GeoPackage says that geoseg made it; empty where it says nothing. Raises OutputError where it is broken."""
+def written_digests(path: Path) -> TableDigests | None:
+    """The digests that geoseg noted in a GeoPackage as it wrote it; None where it notes none.
+
+    Raises OutputError where the file is no database.
+    """
     try:
+        with path.open("rb") as file:
+            counter = int.from_bytes(file.read(32)[_COUNTER], "big")
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as db:
             if not db.execute("select 1 from sqlite_master where name = 'gpkg_metadata'").fetchone():
-                return {}
+                return None
             query = "select metadata from gpkg_metadata where md_standard_uri = ?"
-            row = db.execute(query, (MANIFEST_URI,)).fetchone()
+            row = db.execute(query, (DIGESTS_URI,)).fetchone()
     except (sqlite3.Error, OSError) as exc:
         raise OutputError(f"{path}: its database cannot be read ({exc}).") from exc
     try:
-        manifest = json.loads(row[0]) if row else {}
+        tables = json.loads(row[0]) if row else None
     except ValueError:
-        return {}
-    return manifest if isinstance(manifest, dict) else {}
+        return None
+    return TableDigests(counter, tables) if isinstance(tables, dict) else None
 
 
-def _digest_rows(db: sqlite3.Connection, layer: str) -> str:
+def digest_rows(db: sqlite3.Connection, layer: str) -> str:
     """Names of the columns and all rows, in order; empty where the layer is gone."""
     if not db.execute("select 1 from sqlite_master where type = 'table' and name = ?", (layer,)).fetchone():
         return ""

@@ -7,7 +7,6 @@ GDAL's GeoPackage driver and SQLite's writers of one process do not see each oth
 """
 
 import re
-import shutil
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,15 +21,16 @@ import pyogrio
 import shapely
 from numpy.typing import NDArray
 
-from geoseg.errors import DiskFull, OutputError
-from geoseg.files import atomic
+from geoseg.errors import OutputError
+from geoseg.files import atomic, write_error
 from geoseg.legend import RESERVED_TABLES
 from geoseg.memory import give_back_memory
+from geoseg.vector.digest import digest_rows
 from geoseg.vector.formats import check_closed
 from geoseg.vector.metadata import GeoPackageMeta, layer_title
 from geoseg.vector.schema import FieldType, GeometryType, Layer
 from geoseg.vector.styles import FID
-from geoseg.vector.tables import GEOMETRY, add_tables
+from geoseg.vector.tables import GEOMETRY, add_digests, add_tables
 
 __all__ = ["GeoPackageMeta", "write_geopackage"]
 
@@ -81,20 +81,14 @@ def write_geopackage(
             with closing(sqlite3.connect(temporary, isolation_level=None)) as db:
                 add_tables(db, schemas, meta, path.name)
                 _check_rows(db, sent)
+                add_digests(db, {layer: digest_rows(db, layer) for layer in sent}, meta)
             check_closed(path)
     except _SourceError as exc:
         raise exc.error from None
     except (sqlite3.Error, RuntimeError) as exc:  # RuntimeError is the base of pyogrio's errors
-        raise _failure(path, exc) from exc
+        # GDAL puts the whole statement before the reason.
+        raise write_error(path, str(exc).rpartition(" failed: ")[2].splitlines()[0].rstrip(".)")) from exc
     return sent
-
-
-def _failure(path: Path, exc: Exception) -> OutputError:
-    """What a user needs to know of an error of GDAL or SQLite, which say little of a full disk."""
-    reason = str(exc).rpartition(" failed: ")[2].splitlines()[0].rstrip(".)")  # GDAL puts the whole statement before it
-    free_mb = shutil.disk_usage(path.parent).free / 1e6
-    kind = DiskFull if "disk is full" in reason else OutputError
-    return kind(f"{path}: cannot be written ({reason}; {free_mb:,.0f} MB free there). Check the space and the rights.")
 
 
 def _check_names(path: Path, layers: Sequence[Layer]) -> None:

@@ -6,7 +6,7 @@ Every insert gives its time, so that the same content makes the same bytes.
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from geoseg.vector import project, styles
 from geoseg.vector.metadata import GeoPackageMeta, layer_metadata
@@ -17,6 +17,8 @@ GEOMETRY = "geom"
 
 MANIFEST_URI = "urn:geoseg:manifest"
 """`gpkg_metadata.md_standard_uri` of the run's manifest."""
+DIGESTS_URI = "urn:geoseg:digests"
+"""That of the digests of the layers as they were written: layer → sha256 of its rows."""
 
 QGIS_METADATA_URI = "http://mrcc.com/qgis.dtd"
 
@@ -113,6 +115,12 @@ def _add_metadata(db: sqlite3.Connection, layers: Sequence[Layer], meta: GeoPack
         own = _insert_metadata(db, QGIS_METADATA_URI, "text/xml", layer_metadata(layer, meta))
         _refer(db, own, layer.name, meta)
         _refer(db, manifest, layer.name, meta)
+
+
+def add_digests(db: sqlite3.Connection, digests: Mapping[str, str], meta: GeoPackageMeta) -> None:
+    """Note what was written, so that a file tells by itself whether people have changed its features since."""
+    own = _insert_metadata(db, DIGESTS_URI, "application/json", json.dumps(digests, sort_keys=True))
+    _refer(db, own, None, meta)
 
 
 def _insert_metadata(db: sqlite3.Connection, uri: str, mime_type: str, text: str) -> int | None:

@@ -217,6 +217,13 @@ def test_vectors_that_are_empty_or_far_apart_are_refused(files, tmp_path):
         compared(tmp_path, "far.gpkg", "empty.gpkg", classes=("building",))
 
 
+def test_maps_of_other_ground_are_not_compared(files, tmp_path):
+    far = shapely.box(ORIGIN[0] + 5000, ORIGIN[1], ORIGIN[0] + 5010, ORIGIN[1] + 10)
+    gpd.GeoDataFrame(geometry=[far], crs=UTM).to_file(tmp_path / "far.gpkg", layer="buildings")
+    with pytest.raises(ConfigError, match=r"far\.gpkg: none of its features lies on the ground of the other map"):
+        compared(files, "map.tif", tmp_path / "far.gpkg")
+
+
 def test_lines_on_both_sides_of_a_zone_border_are_measured_on_one_plane(tmp_path):
     """In degrees across 12° E, where UTM changes its zone: the truth has all lines, the map the one in the east."""
     lines = [shapely.LineString([(x, 48.0005), (x + 0.0009, 48.0005)]) for x in (11.9985, 12.0001)]
@@ -300,7 +307,7 @@ def test_the_command_leaves_json_a_picture_and_a_table(files, tmp_path, capsys):
 
 def test_the_command_without_maps_says_what_it_needs(capsys):
     assert main(["evaluate"]) == 2
-    assert "prediction: field required" in capsys.readouterr().err
+    assert "prediction is needed" in capsys.readouterr().err
 
 
 def test_the_pipeline_reads_a_configuration(files, tmp_path):

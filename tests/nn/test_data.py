@@ -21,6 +21,7 @@ from geoseg.nn.data import GridWindows, RandomWindows, at_tolerated_size, pad_to
 from geoseg.nn.data_sources import IGNORE, UNSEEN, read_source
 from geoseg.nn.ground import ImageGrid, ground_mask
 from geoseg.train_config import Augment, load_train_config
+from geoseg.yaml_file import read_yaml
 from tests.nn.training_sets import COLORS, MAKERS, SIDE, outlines, settings, source, squares, write_tiff
 
 
@@ -318,6 +319,24 @@ def test_the_settings_that_ship_are_valid(path):
     config = load_train_config(path)
     assert config.steps % config.steps_per_epoch == 0
     assert all(s.root.is_absolute() for s in config.sources)
+
+
+def test_one_file_names_every_key_and_its_default():
+    path = Path(__file__).parents[2] / "configs" / "train" / "keys.yaml"
+    config, values = load_train_config(path), read_yaml(path)
+    for settings_, there in (
+        (config, values),
+        *((getattr(config, k), values[k]) for k in ("model", "optimization", "augment")),
+    ):
+        assert set(there) == set(type(settings_).model_fields)
+        for name, field in type(settings_).model_fields.items():
+            if not field.is_required():
+                assert getattr(settings_, name) == field.get_default(call_default_factory=True), name
+    common = set(type(config.sources[0]).__mro__[1].model_fields)
+    assert common <= set(values["sources"][0])
+    for source_, there in zip(config.sources, values["sources"], strict=True):
+        assert set(type(source_).model_fields) - common <= set(there), source_.form
+    assert {s.form for s in config.sources} == {"vectors", "rasters", "colors", "voc", "cityscapes", "town"}
 
 
 REAL = Path(__file__).parents[2] / "../shared/data"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import shapely
 
+from geoseg.cli import main
 from geoseg.config import RunSettings
 from geoseg.files import sha256_file
 from geoseg.run.corrections import set_aside
@@ -15,6 +16,7 @@ from geoseg.run.driver import execute
 from geoseg.run.executors import SerialExecutor
 from geoseg.run.mapping import map_scenes
 from geoseg.run.plan import plan_run, renewed
+from geoseg.run.verify import verify_folder
 from tests.conftest import write_raster
 
 SMALL = {"workers": 0, "tile_size": 256, "overlap": 64, "quiet": True}
@@ -171,3 +173,24 @@ def test_where_a_correction_went_is_told_by_the_second_try_too(mapped, tmp_path)
     assert len(told) == 1
     assert set_aside(work, "f" * 64, outputs) == told
     assert set_aside(work, "e" * 64, outputs) == []
+
+
+def test_vectorize_keeps_corrections_too_and_verify_knows_its_file(mapped, tmp_path, capsys):
+    path, out = scene(tmp_path / "in" / "a.tif"), tmp_path / "out"
+    mapped(path)
+    command = ["vectorize", str(out / "a_classes.tif"), "-o", str(out / "a.gpkg")]
+    assert main(command) == 0
+    printed = capsys.readouterr()
+    assert printed.out.endswith(f"written: {out / 'a.gpkg'}\n")
+    assert not list(out.glob("*.edited*"))
+    findings = {f.file: f for f in verify_folder(out)}
+    assert findings["a.gpkg"].state == "changed"
+    assert findings["a.gpkg"].detail == "replaced since by another command of geoseg"
+    left = corrected(out / "a.gpkg")
+    assert main(command) == 0
+    assert "kept as a.edited.gpkg" in capsys.readouterr().err
+    assert len(geopandas.read_file(out / "a.edited.gpkg", layer="buildings")) == left
+    elsewhere = tmp_path / "alone" / "b.gpkg"
+    for _ in range(2):
+        assert main([*command[:-1], str(elsewhere)]) == 0
+    assert sorted(p.name for p in elsewhere.parent.iterdir()) == ["b.gpkg", "b.qgz"]

@@ -111,7 +111,7 @@ def test_layers_of_two_scenes_that_would_share_a_file_are_refused(tmp_path, caps
     assert main([*run, "--workers", "0", "--format", "flatgeobuf"]) == 1
     told = capsys.readouterr().err
     assert told.count("a_b_c.fgb is that of another scene too. Rename one of them") == 2
-    assert "1 scenes to map" in told
+    assert "1 scene to map" in told
 
 
 def test_an_output_of_another_format_must_be_no_folder(tmp_path, color_model):

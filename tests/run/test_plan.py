@@ -299,7 +299,7 @@ def test_a_dry_run_says_it_in_one_line_each(mixed, model, tmp_path, capfd):
     assert len(lines) == 10
     assert r"two\nlines \x1b[31m\x9b.tif: 1 band (uint8)" in text
     assert "\x1b[31m" not in text
-    assert "1 scenes to map" in text
+    assert "1 scene to map" in text
     before_the_table = text[: text.index("Plan")].splitlines()
     assert before_the_table == lines
     assert not (tmp_path / "out").exists()
