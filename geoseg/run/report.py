@@ -91,7 +91,7 @@ class Reporter:
         """One screen: what is done, what is not and why, where it is."""
         self.close()
         bad = [r for r in results if not r.ok]
-        if not self._settings.quiet:
+        if not self._settings.quiet and any(r.status != "refused" for r in results):
             self._console.print(_result_table(results))
         for result in [r for r in bad if r.status != "refused"][:_SHOWN]:  # refusals were told before the work
             self._line(f"{result.status}: {result.reason or result.path}", always=True)
