@@ -117,7 +117,7 @@ class RandomWindows(Dataset[Window]):
 
 
 class GridWindows(Dataset[Window]):
-    """All of every scene, in windows that do not overlap, at the scene's own pixel size where the model tolerates it."""
+    """All of every scene, each labelled pixel once, at the scene's own pixel size where the model tolerates it."""
 
     def __init__(self, scenes: Sequence[LabelledScene], config: TrainConfig) -> None:
         self._sources = [s.name for s in config.sources]
@@ -137,8 +137,17 @@ class GridWindows(Dataset[Window]):
     def __getitem__(self, index: int) -> Window:
         i, row, col = self._places[index]
         scene = self._scenes[i]
-        box = np.s_[row : row + self._size, col : col + self._size]
-        image, label = pad_to(scene.image[box], scene.label[box], self._size)
+        # The last windows are moved inward, so that they see the scene and not its mirror image; what the ones before have
+        # shown says nothing in them.
+        first_row, first_col = (
+            max(0, min(at, side - self._size)) for at, side in zip((row, col), scene.label.shape, strict=True)
+        )
+        box = np.s_[first_row : first_row + self._size, first_col : first_col + self._size]
+        shown = scene.label[box].copy()
+        seen = shown != UNSEEN
+        seen[row - first_row :, col - first_col :] = False
+        shown[seen] = IGNORE
+        image, label = pad_to(scene.image[box], shown, self._size)
         return _to_window(_to_tensor(image), label, scene, self._sources)
 
 

@@ -42,12 +42,12 @@ def train(config: TrainConfig, *, resume: bool = True) -> Path:
     quiet_lightning()
     data = read_data(config)
     resumed = checkpoint_to_go_on_from(config, data, resume=resume)
+    if config.threads:
+        torch.set_num_threads(config.threads)
     if resumed is None and config.model.start_from is not None:
         before = validate(SegmentationTask(config), data, config)
         write_json(config.run_dir / START, before)
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    if config.threads:
-        torch.set_num_threads(config.threads)
     task = SegmentationTask(config)
     _keep_curves(config.run_dir / _CURVES, resumed)
     trainer = _trainer(config)

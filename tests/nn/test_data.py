@@ -258,6 +258,18 @@ def test_the_grid_shows_every_labelled_pixel_once(windows):
     assert seen == sum(int((s.label != IGNORE).sum()) for s in data.validation)
 
 
+def test_windows_of_a_scene_that_is_larger_show_nothing_but_it(windows):
+    data, config = windows
+    config = config.model_copy(update={"validation_window_px": 64})
+    scene = data.validation[0]
+    crops = {
+        np.moveaxis(scene.image[row : row + 64, col : col + 64], -1, 0).tobytes()
+        for row in (0, SIDE - 64)
+        for col in (0, SIDE - 64)
+    }
+    assert {w.image.numpy().tobytes() for w in GridWindows([scene], config)} == crops
+
+
 @given(st.integers(1, 70), st.integers(1, 70), st.integers(70, 200))
 @hypothesis_settings(max_examples=20, deadline=None)
 def test_padding_mirrors_the_image_and_ignores_the_label(height, width, size):
