@@ -257,7 +257,7 @@ def test_the_loss_is_that_of_the_model(unet_model, tmp_path):
     assert found["loss"] == pytest.approx(float(expected), rel=0.03)
     write_tiff(tmp_path / "image.tif", image.astype(np.uint16) * 10 + 400)
     assert compared(tmp_path, "label.tif", "label.tif", **changes, value_range=(400, 2950))["loss"] == pytest.approx(
-        found["loss"], rel=1e-5
+        found["loss"], rel=5e-3
     )
 
 
