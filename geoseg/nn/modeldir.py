@@ -54,13 +54,8 @@ def save_model(model: nn.Module, model_dir: Path, contract: Contract, *, half: b
     tensors = {name: _stored(tensor, half) for name, tensor in model.state_dict().items()}
     with atomic(model_dir / WEIGHTS_FILE) as tmp:
         tmp.write_bytes(save(tensors, metadata={"format": "pt"}))
-    digests = {
-        "weights_sha256": sha256_file(model_dir / WEIGHTS_FILE),
-        "config_sha256": sha256_file(model_dir / CONFIG_FILE),
-    }
-    written = contract.model_copy(update=digests)
-    written.write(model_dir)
-    return written
+    contract.model_copy(update={"weights_sha256": sha256_file(model_dir / WEIGHTS_FILE)}).write(model_dir)
+    return load_contract(model_dir)
 
 
 def build_from_config(path: Path) -> nn.Module:

@@ -46,15 +46,14 @@ def scene_loss(
     """
     device = choose_device("auto")
     forward = Forward(load_model(model_dir), contract, device, choose_precision("auto", device))
-    reader = SceneReader(scene, bands)
-    try:
-        grid = Grid(scene.height, scene.width, contract.tile_size, default_overlap(contract.tile_size))
-        with closing(_LossPass(forward, reader, grid, labels, known)) as summing:
-            for strip in grid.strips(len(grid.rows)):
-                for _ in summing.strip(strip):
-                    pass
-    finally:
-        reader.close()
+    grid = Grid(scene.height, scene.width, contract.tile_size, default_overlap(contract.tile_size))
+    with (
+        closing(SceneReader(scene, bands)) as reader,
+        closing(_LossPass(forward, reader, grid, labels, known)) as summing,
+    ):
+        for strip in grid.strips(len(grid.rows)):
+            for _ in summing.strip(strip):
+                pass
     return summing.total / summing.pixels if summing.pixels else None
 
 

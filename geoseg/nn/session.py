@@ -82,7 +82,8 @@ def segment(
 ) -> Generator[ClassRows, None, None]:
     """The final rows of a strip; a strip that follows the one before goes on from what that kept.
 
-    Close it where it is not read to its end: no other strip is mapped by this process before. With `tolerant`, blocks of the scene that cannot be decoded count as nodata.
+    Close it where it is not read to its end: before, this process maps no other strip. With `tolerant`, blocks of the
+    scene that cannot be decoded count as nodata.
     """
     global _lost_pixels
     with _LOCK:

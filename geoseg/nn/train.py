@@ -7,9 +7,8 @@ from typing import Any
 import cv2
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint, ProgressBar
 from lightning.pytorch.loggers import CSVLogger
-from rich.console import Console
 from torch.utils.data import DataLoader
 
 from geoseg.card import write_card
@@ -140,6 +139,7 @@ class _Windows(pl.LightningDataModule):  # type: ignore[misc]
 
 
 def _trainer(config: TrainConfig) -> pl.Trainer:
+    callbacks = list(_callbacks(config))
     return pl.Trainer(
         default_root_dir=config.run_dir,
         accelerator="auto",
@@ -150,9 +150,9 @@ def _trainer(config: TrainConfig) -> pl.Trainer:
         num_sanity_val_steps=0,
         reload_dataloaders_every_n_epochs=1,
         log_every_n_steps=min(10, config.steps_per_epoch),
-        enable_progress_bar=Console(stderr=True).is_terminal,
+        enable_progress_bar=any(isinstance(c, ProgressBar) for c in callbacks),
         logger=CSVLogger(config.run_dir, name="", version=_CURVES),
-        callbacks=list(_callbacks(config)),
+        callbacks=callbacks,
         enable_model_summary=False,
     )
 

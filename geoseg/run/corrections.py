@@ -25,7 +25,7 @@ def set_aside(work: Path | None, fingerprint: str, outputs: Iterable[Path]) -> l
     """
     last, begun = (ledger.last_record(work), ledger.publication(work)) if work else (None, None)
     told: list[str] = begun["told"] if begun and begun["fingerprint"] == fingerprint else []
-    begun = begun or {"fingerprint": fingerprint, "sha256": {}, "tables": {}}
+    begun = begun or {"fingerprint": fingerprint, "sha256": {}}
     for path in outputs:
         check_closed(path)
         if path.is_file() and _is_edited(path, [r for r in (last, begun) if r is not None]):

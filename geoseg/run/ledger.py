@@ -147,7 +147,7 @@ def finish(work: Path, record: dict[str, Any]) -> None:
 def last_record(work: Path) -> dict[str, Any] | None:
     """The record of what was last written of the scene, also while it is mapped anew."""
     found = read_json(work / SCENE_RECORD) or read_json(work / _PREVIOUS)
-    return found if isinstance(found, dict) and {"path", "fingerprint", "sha256", "tables"} <= found.keys() else None
+    return found if isinstance(found, dict) and {"path", "fingerprint", "sha256"} <= found.keys() else None
 
 
 def note_publication(work: Path, written: dict[str, Any]) -> None:
@@ -158,7 +158,7 @@ def note_publication(work: Path, written: dict[str, Any]) -> None:
 def publication(work: Path) -> dict[str, Any] | None:
     """What `note_publication` left, if the run ended before the scene record."""
     found = read_json(work / _PUBLISHED)
-    return found if isinstance(found, dict) and {"fingerprint", "sha256", "tables", "told"} <= found.keys() else None
+    return found if isinstance(found, dict) and {"fingerprint", "sha256", "told"} <= found.keys() else None
 
 
 def is_done(work: Path, fingerprint: str, outputs: tuple[Path, ...], *, whole: bool) -> bool:

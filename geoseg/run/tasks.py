@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -283,8 +283,8 @@ class PublishTask:
             write_project(outputs.project, layers, meta=meta, geopackage=geopackage.name)
             tables = written_digests(geopackage)
         published = Published(counts, _digests((*outputs.layers, *project)), tables, tuple(warnings))
-        written = {"sha256": published.sha256, "tables": asdict(tables) if tables else {}}
-        ledger.note_publication(plan.work, {**written, "fingerprint": plan.fingerprint, "told": kept})
+        written = {"fingerprint": plan.fingerprint, "sha256": published.sha256, "told": kept}
+        ledger.note_publication(plan.work, written)
         return published
 
     def _meta(self) -> GeoPackageMeta:

@@ -8,8 +8,7 @@ import geopandas
 import numpy as np
 import pandas as pd
 
-from geoseg.errors import OutputError
-from geoseg.files import atomic
+from geoseg.files import atomic, write_error
 from geoseg.vector.schema import FieldType, Layer
 
 _DTYPES: dict[FieldType, type] = {"int64": np.int64, "float64": np.float64, "string": object, "bool": np.bool_}
@@ -35,7 +34,7 @@ def write_layers(targets: Sequence[Path], layers: Sequence[tuple[Layer, Chunks]]
                 else:
                     features.to_file(temporary, driver="FlatGeobuf", engine="pyogrio", geometry_type=layer.geometry)
         except RuntimeError as exc:  # the base of pyogrio's errors
-            raise OutputError(f"{path}: cannot be written ({exc}).") from exc
+            raise write_error(path, str(exc).rstrip(".")) from exc
         counts[layer.name] = len(features)
     return counts
 
