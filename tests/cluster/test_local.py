@@ -15,8 +15,6 @@ from geoseg.run.gpus import has_gpu
 from geoseg.run.tasks import WorkerLost
 from tests.cluster.tasks import LostWithItsWorker, Where
 
-pytestmark = pytest.mark.alone
-
 
 def run_all(executor, todo):
     """All tasks, each as soon as there is room."""
@@ -35,6 +33,7 @@ def run_all(executor, todo):
     return values
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_workers_share_the_cores_keep_to_their_lane_and_listen_on_loopback_only():
     cluster = LocalCluster(kind="local", workers=1, vector_workers=1)
@@ -60,6 +59,7 @@ def test_the_first_task_goes_where_the_network_is():
         assert {value[0] for _, value in run_all(executor, [Where("n", "network")])} == {first}
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_workers_that_run_networks_help_when_none_is_left():
     with open_executor(LocalCluster(kind="local", workers=1, vector_workers=1), RunSettings()) as executor:
@@ -76,14 +76,15 @@ def test_what_comes_after_the_network_fills_the_cores(monkeypatch, workers, core
     assert not any("resources" in spec for spec in specs[workers:])
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_workers_are_replaced_at_the_end_of_their_lifetime():
     cluster = LocalCluster.model_construct(  # shorter than settings may say, longer than a worker takes to start
-        kind="local", workers=1, vector_workers=0, threads=1, lifetime="20 s", lifetime_stagger="0 s"
+        kind="local", workers=1, vector_workers=0, threads=1, lifetime="15 s", lifetime_stagger="0 s"
     )
     with open_executor(cluster, RunSettings(threads=1)) as executor:
-        values = run_all(executor, [Where(f"n{i}", "network", 1.5) for i in range(20)])
-    assert len(values) == 20
+        values = run_all(executor, [Where(f"n{i}", "network", 1.5) for i in range(12)])
+    assert len(values) == 12
     assert len({value[0] for _, value in values}) >= 2
     assert {value[1] for _, value in values} == {1}
 

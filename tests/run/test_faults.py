@@ -23,8 +23,6 @@ from geoseg.run.mapping import map_scenes
 from geoseg.run.verify import verify_folder
 from tests.conftest import write_raster
 
-pytestmark = pytest.mark.alone
-
 TILING = {"tile_size": 64, "overlap": 32, "strip_rows": 2}
 ARGUMENTS = ["--tile-size", "64", "--overlap", "32", "--strip-rows", "2"]
 
@@ -212,6 +210,7 @@ def alive(process):
         return False
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "everyone"), [(signal.SIGTERM, False), (signal.SIGINT, False), (signal.SIGINT, True)]
@@ -244,6 +243,7 @@ def test_a_signal_stops_workers_and_driver_within_ten_seconds(scene, sound, colo
     assert sha256_file(tmp_path / "in_classes.tif") == sha256_file(sound / "in_classes.tif")
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.parametrize("after_s", [1.5, 3.0])
 def test_ctrl_c_while_workers_start_is_one_line(scene, color_model, tmp_path, after_s):

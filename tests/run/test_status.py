@@ -23,8 +23,6 @@ from geoseg.run.status import folder_status
 from geoseg.run.verify import verify_folder
 from tests.conftest import write_raster
 
-pytestmark = pytest.mark.alone
-
 SMALL = {"workers": 0, "tile_size": 256, "overlap": 64, "strip_rows": 1, "quiet": True}
 
 
