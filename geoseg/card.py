@@ -28,7 +28,8 @@ def _lines(contract: Contract, notes: str) -> Iterator[str]:
     if contract.description:
         yield f"{contract.description}\n"
     yield f"- Bands: {', '.join(contract.bands)} ({contract.dtype})"
-    yield f"- Pixel size: {size.min}–{size.max} m, best at {size.native} m"
+    larger = "" if size.enlarged_to is None else f"; coarser than {size.enlarged_to} m is shown to it enlarged"
+    yield f"- Pixel size: {size.min}–{size.max} m, best at {size.native} m{larger}"
     yield f"- Classes: {', '.join(c.name for c in contract.legend)}"
     yield f"- Licence of the weights: {contract.licence}"
     if contract.sources:

@@ -32,7 +32,7 @@ from geoseg.files import sha256_file
 from geoseg.legend import NODATA, Legend, LegendClass
 from geoseg.raster.aligned import PixelGrid
 from geoseg.raster.scene import inspect
-from geoseg.run.plan import choose_bands
+from geoseg.run.plan import choose_bands, scene_pixel_size_m
 from geoseg.vector.measure import ground_pixel_size_m
 
 _MOST_CLASSES = 253
@@ -217,7 +217,8 @@ def _loss(settings: EvaluateSettings, pair: _Comparison) -> dict[str, Any]:
     if settings.value_range is not None:
         contract = contract.stretched(*settings.value_range)
     bands = choose_bands(scene, RunSettings(bands=settings.bands, value_range=settings.value_range), contract)
-    loss = scene_loss(settings.model_dir, contract, scene, bands, pair.reference_rows, pair.known)
+    enlargement = contract.pixel_size_m.enlargement(scene_pixel_size_m(scene, contract))
+    loss = scene_loss(settings.model_dir, contract, scene, bands, pair.reference_rows, pair.known, enlargement)
     return {"loss": None if loss is None else round(loss, 6)}
 
 

@@ -38,6 +38,8 @@ class Window(NamedTuple):
     """Index of the source."""
     valid: Tensor
     """bool (S, S), false where the image has no data."""
+    enlargement: Tensor
+    """How large the network is shown the window; see `PixelSize.enlargement`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +72,9 @@ class RandomWindows(Dataset[Window]):
         self._first, self._count = first, count
         self._changes = ColorChanges(config.augment)
         self._sources = [s.name for s in config.sources]
-        self._draw_m = {s.name: s.draw_m or (config.pixel_size_m.min, config.pixel_size_m.max) for s in config.sources}
+        size = config.pixel_size_m
+        shown = size.min, size.max / size.enlargement(size.max)
+        self._draw_m = {s.name: s.draw_m or shown for s in config.sources}
         present = [s for s in config.sources if any(scene.source == s.name for scene in scenes)]
         shares = np.array([s.weight for s in present])
         self._shares = shares / shares.sum()
@@ -122,6 +126,7 @@ class GridWindows(Dataset[Window]):
     def __init__(self, scenes: Sequence[LabelledScene], config: TrainConfig) -> None:
         self._sources = [s.name for s in config.sources]
         self._size = config.validation_window_px
+        self._pixel_size = config.pixel_size_m
         self._scenes = [at_tolerated_size(s, config.pixel_size_m) for s in scenes]
         self._places = [
             (i, row, col)
@@ -148,7 +153,8 @@ class GridWindows(Dataset[Window]):
         seen[row - first_row :, col - first_col :] = False
         shown[seen] = IGNORE
         image, label = pad_to(scene.image[box], shown, self._size)
-        return _to_window(_to_tensor(image), label, scene, self._sources)
+        enlargement = self._pixel_size.enlargement(scene.pixel_size_m)
+        return _to_window(_to_tensor(image), label, scene, self._sources, enlargement)
 
 
 def at_tolerated_size(scene: LabelledScene, pixel_size: PixelSize) -> LabelledScene:
@@ -167,12 +173,12 @@ def at_tolerated_size(scene: LabelledScene, pixel_size: PixelSize) -> LabelledSc
 def resample(
     image: NDArray[Any], label: NDArray[np.uint8], shape: tuple[int, int]
 ) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-    """Image and label at another height and width: area means when shrinking, linear when growing; nearest labels."""
+    """Image and label at another height and width: area means when shrinking, cubic when growing; nearest labels."""
     if label.shape == shape:
         return image, label
     # OpenCV takes (width, height).
     size = shape[::-1]
-    how = cv2.INTER_AREA if shape[0] < label.shape[0] else cv2.INTER_LINEAR
+    how = cv2.INTER_AREA if shape[0] < label.shape[0] else cv2.INTER_CUBIC
     resized = cv2.resize(np.ascontiguousarray(image), size, interpolation=how)
     return resized.reshape(*shape, -1), cv2.resize(label, size, interpolation=cv2.INTER_NEAREST_EXACT)
 
@@ -191,11 +197,14 @@ def _to_tensor(image: NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(image, -1, 0)))
 
 
-def _to_window(pixels: Tensor, label: NDArray[np.uint8], scene: LabelledScene, sources: list[str]) -> Window:
+def _to_window(
+    pixels: Tensor, label: NDArray[np.uint8], scene: LabelledScene, sources: list[str], enlargement: float = 1.0
+) -> Window:
     ids = torch.from_numpy(label.astype(np.int64))
     valid = ids != UNSEEN
     ids = ids.masked_fill(~valid, IGNORE)
-    return Window(pixels, ids, torch.tensor(scene.known), torch.tensor(sources.index(scene.source)), valid)
+    source = torch.tensor(sources.index(scene.source))
+    return Window(pixels, ids, torch.tensor(scene.known), source, valid, torch.tensor(enlargement))
 
 
 def _any_known(scene: LabelledScene) -> bool:

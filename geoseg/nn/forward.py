@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from geoseg.contract import Contract
 from geoseg.grid.tiling import Span
+from geoseg.nn.enlarge import forward_enlarged
 from geoseg.nn.fusion.fuse import fuse
 from geoseg.nn.fusion.onednn import CONVOLUTIONS
 from geoseg.nn.scaling import scale_pixels
@@ -65,11 +66,13 @@ class Forward:
         valid = None if rows.valid.all() else torch.from_numpy(rows.valid).to(self.device)
         return DeviceRows(torch.from_numpy(pixels).to(self.device), unsigned, valid)
 
-    def tiles(self, rows: DeviceRows, columns: list[Span], padded_height: int) -> Iterator[tuple[Span, Tensor]]:
+    def tiles(
+        self, rows: DeviceRows, columns: list[Span], padded_height: int, enlargement: float = 1.0
+    ) -> Iterator[tuple[Span, Tensor]]:
         """Logits (K, padded height, padded width) of the tiles at `columns`, in that order.
 
-        All columns have the same padded width. When the GPU's memory is too small the batch is halved: that changes
-        nothing but the speed.
+        All columns have the same padded width. The network sees them `enlargement` times as large. When the GPU's memory is
+        too small the batch is halved: that changes nothing but the speed.
         """
         start = 0
         while start < len(columns):
@@ -78,7 +81,7 @@ class Forward:
                 started = time.perf_counter()
                 images = _batch([self._tile(rows, c, padded_height) for c in group])
                 prepared = time.perf_counter()
-                logits = self.logits(images)
+                logits = self.logits(images, enlargement)
                 self.seconds["prepare"] += prepared - started
                 self.seconds["forward"] += time.perf_counter() - prepared
             except torch.OutOfMemoryError:
@@ -90,10 +93,10 @@ class Forward:
             yield from zip(group, logits, strict=True)
             start += len(group)
 
-    def logits(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) scaled pixels → (N, K, H, W)."""
+    def logits(self, images: Tensor, enlargement: float = 1.0) -> Tensor:
+        """(N, C, H, W) scaled pixels, H and W multiples of 32 → (N, K, H, W)."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
-            return self._model(images)  # type: ignore[no-any-return]
+            return forward_enlarged(self._model, images, enlargement)
 
     def _tile(self, rows: DeviceRows, column: Span, padded_height: int) -> Tensor:
         """One scaled tile (1, C, padded height, padded width), reflected where it reaches beyond the scene."""

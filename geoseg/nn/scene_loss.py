@@ -32,6 +32,7 @@ def scene_loss(
     bands: tuple[int, ...],
     labels: LabelRows,
     known: tuple[bool, ...],
+    enlargement: float = 1.0,
 ) -> float | None:
     """Mean cross-entropy over the labelled pixels of a scene, in nats; None where there are none.
 
@@ -42,6 +43,7 @@ def scene_loss(
         bands: 1-based, in the order of the model's.
         labels: the truth, on the grid of the scene.
         known: by class id, whether the truth labels the class; background stands for all that it does not.
+        enlargement: how large the network sees the scene, as when the map was made.
 
     """
     device = choose_device("auto")
@@ -49,7 +51,7 @@ def scene_loss(
     grid = Grid(scene.height, scene.width, contract.tile_size, default_overlap(contract.tile_size))
     with (
         closing(SceneReader(scene, bands)) as reader,
-        closing(_LossPass(forward, reader, grid, labels, known)) as summing,
+        closing(_LossPass(forward, reader, grid, enlargement, labels, known)) as summing,
     ):
         for strip in grid.strips(len(grid.rows)):
             for _ in summing.strip(strip):
@@ -61,9 +63,15 @@ class _LossPass(ScenePass):
     """A pass that sums the loss of final rows instead of deciding them."""
 
     def __init__(
-        self, forward: Forward, source: SceneReader, grid: Grid, labels: LabelRows, known: tuple[bool, ...]
+        self,
+        forward: Forward,
+        source: SceneReader,
+        grid: Grid,
+        enlargement: float,
+        labels: LabelRows,
+        known: tuple[bool, ...],
     ) -> None:
-        super().__init__(forward, source, grid)
+        super().__init__(forward, source, grid, enlargement)
         self._labels = labels
         self._known = torch.tensor([known], device=forward.device)
         self.total = 0.0

@@ -56,9 +56,10 @@ class ScenePass:
     strip first computes the tile row that it shares with the one above. Both give the same bits.
     """
 
-    def __init__(self, forward: Forward, source: RowSource, grid: Grid) -> None:
-        """Prepare to map the scene that `source` reads, on the lattice `grid`."""
+    def __init__(self, forward: Forward, source: RowSource, grid: Grid, enlargement: float = 1.0) -> None:
+        """Prepare to map the scene that `source` reads, on the lattice `grid`, shown to the network enlarged."""
         self._forward = forward
+        self._enlargement = enlargement
         self._source = source
         self._grid = grid
         self._blend = Blend(grid, forward.channels, forward.device)
@@ -104,7 +105,7 @@ class ScenePass:
         on_device = self._forward.to_device(rows)
         wanted = [c for c in self._grid.cols if rows.valid[:, c.start : c.stop].any()]
         for _, alike in groupby(wanted, key=lambda c: c.padded):
-            for column, logits in self._forward.tiles(on_device, list(alike), span.padded):
+            for column, logits in self._forward.tiles(on_device, list(alike), span.padded, self._enlargement):
                 yield column, self._blend.add(logits, span, column)
 
     def _decide(self, span: Span, rows: Rows, tiles: Iterable[tuple[Span, Tensor]]) -> ClassRows:

@@ -78,6 +78,7 @@ def segment(
     strip: Strip,
     fingerprint: str,
     *,
+    enlargement: float = 1.0,
     tolerant: bool = False,
 ) -> Generator[ClassRows, None, None]:
     """The final rows of a strip; a strip that follows the one before goes on from what that kept.
@@ -91,7 +92,7 @@ def segment(
         if key not in _passes:
             release()
             opened = SceneReader(scene, bands, tolerant=tolerant)
-            _passes[key] = ScenePass(forward_of(spec), opened, grid), opened
+            _passes[key] = ScenePass(forward_of(spec), opened, grid, enlargement), opened
         scene_pass, reader = _passes[key]
         try:
             yield from scene_pass.strip(strip)

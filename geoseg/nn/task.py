@@ -17,6 +17,7 @@ from geoseg.errors import ModelError
 from geoseg.nn.architectures import build
 from geoseg.nn.data import Window
 from geoseg.nn.data_sources import IGNORE, known_classes
+from geoseg.nn.enlarge import forward_enlarged
 from geoseg.nn.losses import WeightedLoss
 from geoseg.nn.metrics import merged, scores
 from geoseg.nn.modeldir import build_from_config, load_model, read_safetensors
@@ -50,11 +51,10 @@ class SegmentationTask(pl.LightningModule):  # type: ignore[misc]
         self._losses: list[list[Tensor]] = [[] for _ in config.sources]
         self.train()
 
-    def forward(self, pixels: Tensor, valid: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor, valid: Tensor, enlargement: float = 1.0) -> Tensor:
         """(N, C, H, W) pixels as they are in files, (N, H, W) where they count → logits (N, K, H, W)."""
         scaled = scale_pixels(pixels, valid, self.config.scaling)
-        logits: Tensor = self.model(scaled.contiguous(memory_format=torch.channels_last))
-        return logits
+        return forward_enlarged(self.model, scaled.contiguous(memory_format=torch.channels_last), enlargement)
 
     def training_step(self, batch: Window, _: int) -> Tensor:
         """The loss of a batch."""
@@ -84,12 +84,21 @@ class SegmentationTask(pl.LightningModule):  # type: ignore[misc]
 
     def validation_step(self, batch: Window, _: int) -> None:
         """Count what was predicted, source by source."""
-        logits = self(batch.image, batch.valid).float()
+        logits = self._as_mapped(batch)
         predicted = merged(logits.argmax(1), batch.label, batch.known)
         for index in sorted(set(batch.source.tolist())):
             own = batch.source == index
             self.matrices[index].update(predicted[own], batch.label[own])
             self._losses[index].append(self.loss(logits[own], batch.label[own], batch.known[own]).detach())
+
+    def _as_mapped(self, batch: Window) -> Tensor:
+        """Float32 logits (N, K, H, W) of windows that the network is shown as large as when their scene is mapped."""
+        count, *size = batch.label.shape
+        logits = torch.empty((count, self.config.legend.channels, *size), device=batch.label.device)
+        for factor in set(batch.enlargement.tolist()):
+            alike = batch.enlargement == factor
+            logits[alike] = self(batch.image[alike], batch.valid[alike], factor).float()
+        return logits
 
     def on_validation_epoch_end(self) -> None:
         """Turn the counts into scores, log them, and start anew."""

@@ -52,12 +52,13 @@ def write_curves(tables: Sequence[Path], picture: Path) -> None:
 def write_examples(model: nn.Module, windows: Sequence[Window], legend: Legend, picture: Path) -> None:
     """A sheet of windows, one a row: image, truth, prediction; ignored pixels are white.
 
-    `model` takes pixels as they are in files, (N, C, H, W), and where they count, (N, H, W), and gives logits.
+    `model` takes pixels as they are in files, (N, C, H, W), where they count, (N, H, W), and how large they are shown to
+    the network, and gives logits.
     """
     model.eval()
     rows = []
     for window in windows:
-        predicted = model(window.image[None], window.valid[None]).argmax(1)[0].numpy()
+        predicted = model(window.image[None], window.valid[None], float(window.enlargement)).argmax(1)[0].numpy()
         parts = [_visible(window), *(_colored(ids, legend) for ids in (window.label.numpy(), predicted))]
         rows.append(np.concatenate([_shrunk(p) for p in parts], axis=1))
     with atomic(picture) as tmp:

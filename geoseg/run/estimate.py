@@ -61,7 +61,7 @@ def peak_bytes(scene: ScenePlan, channels: int) -> int:
     itemsize = np.dtype(scene.scene.dtype).itemsize
     blend = channels * grid.overlap * (grid.width + rows) * 4
     buffers = 2 * (rows + min(scene.scene.block_height, 1024)) * grid.width * (len(scene.bands) * itemsize + 1)
-    forward = _FORWARD_BYTES_PER_PIXEL * min(grid.tile_size, grid.width) * rows
+    forward = int(_FORWARD_BYTES_PER_PIXEL * min(grid.tile_size, grid.width) * rows * scene.enlargement**2)
     tall_blocks = cache_bytes(scene.scene) - CACHE_BYTES
     return _PROCESS_BYTES + blend + buffers + forward + tall_blocks + 4 * rows * grid.width
 
@@ -73,4 +73,4 @@ def _forwarded(scene: ScenePlan) -> int:
     down = sum(
         grid.rows[i].padded for s in scene.strips if s.index not in scene.committed for i in range(s.first, s.stop)
     )
-    return across * down
+    return int(across * down * scene.enlargement**2)

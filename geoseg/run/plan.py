@@ -61,6 +61,8 @@ class ScenePlan:
     """Of the outputs."""
     pixel_size_m: float
     """On the ground at the centre."""
+    enlargement: float
+    """How large the network sees the scene; see `PixelSize.enlargement`."""
     grid: Grid
     strips: tuple[Strip, ...]
     fingerprint: str
@@ -191,7 +193,7 @@ class _Layout:
         if not crs_wkt:
             transform = (native, 0.0, 0.0, 0.0, -native, 0.0)
             warnings.append(f"not georeferenced: taken as pixels of {native} m, in a plane of its own")
-        pixel_size = _pixel_size_m(scene, crs_wkt, transform)
+        pixel_size = scene_pixel_size_m(scene, self.contract)
         warnings += self._check_pixel_size(path, pixel_size)
         if scene.unwritten_blocks:
             warnings.append(
@@ -208,6 +210,7 @@ class _Layout:
             crs_wkt=crs_wkt,
             transform=transform,
             pixel_size_m=pixel_size,
+            enlargement=self.contract.pixel_size_m.enlargement(pixel_size),
             grid=grid,
             strips=(),
             fingerprint=fingerprint,
@@ -231,7 +234,8 @@ class _Layout:
         got = f"pixels of {pixel_size:.3g} m on the ground" if np.isfinite(pixel_size) else "pixels of unknown size"
         text = f"{got}, but model '{self.contract.name}' is for {size.min:g}–{size.max:g} m"
         if self.settings.any_pixel_size:
-            return [text + "; mapped as it is"]
+            factor = size.enlargement(pixel_size)
+            return [f"{text}; {'mapped as it is' if factor == 1 else f'shown to it {factor:g} times as large'}"]
         raise ContractError(
             f"{path}: {text}. Resample it to {size.native:g} m, or map it as it is with --any-pixel-size."
         )
@@ -388,10 +392,11 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _pixel_size_m(scene: Scene, crs_wkt: str, transform: Transform) -> float:
-    if not crs_wkt:
-        return transform[0]
-    height, width = ground_pixel_size_m(Affine(*transform), crs_wkt, (scene.height, scene.width))
+def scene_pixel_size_m(scene: Scene, contract: Contract) -> float:
+    """On the ground at the centre; the model's own where the scene is not georeferenced."""
+    if not scene.crs_wkt:
+        return contract.pixel_size_m.native
+    height, width = ground_pixel_size_m(Affine(*scene.transform), scene.crs_wkt, (scene.height, scene.width))
     return float(np.sqrt(height * width))
 
 

@@ -179,7 +179,8 @@ def _plan_row(scene: ScenePlan) -> tuple[str, ...]:
         else str(len(scene.strips))
     )
     size = f"{scene.scene.width} × {scene.scene.height}"
-    return scene.name, size, f"{scene.pixel_size_m:.3g}", str(len(scene.grid)), strips, status(scene)
+    shown = "" if scene.enlargement == 1 else f" as {scene.pixel_size_m / scene.enlargement:.2g}"
+    return scene.name, size, f"{scene.pixel_size_m:.3g}{shown}", str(len(scene.grid)), strips, status(scene)
 
 
 def _needs(plan: RunPlan, needs: Estimate) -> str:

@@ -129,9 +129,11 @@ class SegmentTask:
         started = time.perf_counter()
         tolerant = self.settings.on_bad_block == "nodata"
         path = ledger.strip_path(plan.work, strip)
-        with closing(
-            segment(spec, plan.scene, plan.bands, plan.grid, strip, plan.fingerprint, tolerant=tolerant)
-        ) as rows:
+        mapping = segment(
+            spec, plan.scene, plan.bands, plan.grid, strip, plan.fingerprint,
+            enlargement=plan.enlargement, tolerant=tolerant,
+        )  # fmt: skip
+        with closing(mapping) as rows:
             counts = write_strip(path, strip.row_stop - strip.row_start, plan.scene.width, rows)
         record = StripRecord(
             fingerprint=plan.fingerprint,

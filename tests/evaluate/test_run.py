@@ -1,6 +1,7 @@
 """Maps in every form against each other: hand-worked, and as rasterio and torch see the same files."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,13 +15,17 @@ import rasterio
 import shapely
 import torch
 from rasterio.features import rasterize
+from torch.nn import functional
 
 from geoseg.cli import main
+from geoseg.config import RunSettings
+from geoseg.contract import PixelSize, load_contract
 from geoseg.errors import ConfigError
 from geoseg.evaluate.run import evaluate
 from geoseg.evaluate.settings import EvaluateSettings
 from geoseg.nn.modeldir import load_model
 from geoseg.nn.scaling import scale_pixels
+from geoseg.run.mapping import map_scenes
 from tests.conftest import write_raster
 from tests.nn.training_sets import ORIGIN, PIXEL_M, SIDE, outlines, squares, write_tiff
 
@@ -252,13 +257,43 @@ def test_the_loss_is_that_of_the_model(unet_model, tmp_path):
 
     with torch.no_grad():
         logits = load_model(unet_model)(scale_pixels(pixels, None, make_contract().scaling))
-    expected = torch.nn.functional.cross_entropy(logits, torch.from_numpy(label)[None].long(), ignore_index=255)
+    expected = functional.cross_entropy(logits, torch.from_numpy(label)[None].long(), ignore_index=255)
     # bfloat16 where the CPU computes in it.
     assert found["loss"] == pytest.approx(float(expected), rel=0.03)
     write_tiff(tmp_path / "image.tif", image.astype(np.uint16) * 10 + 400)
     assert compared(tmp_path, "label.tif", "label.tif", **changes, value_range=(400, 2950))["loss"] == pytest.approx(
         found["loss"], rel=5e-3
     )
+
+
+def test_map_and_loss_are_those_of_the_scene_as_the_network_is_shown_it(unet_model, tmp_path):
+    """Pixels of 0.5 m, enlarged as if they were coarser than the model's own; the logits made smaller again."""
+    from tests.conftest import make_contract
+
+    size = {"native": 0.3, "min": 0.1, "max": 1.2, "enlarged_to": 0.4}
+    shutil.copytree(unet_model, tmp_path / "model")
+    contract = load_contract(unet_model)
+    contract.model_copy(update={"pixel_size_m": PixelSize(**size)}).write(tmp_path / "model")
+    image, label = squares(4)
+    write_tiff(tmp_path / "image.tif", image)
+    write_tiff(tmp_path / "label.tif", label)
+    done = map_scenes(
+        RunSettings(
+            inputs=(str(tmp_path / "image.tif"),), output=tmp_path / "out", model=tmp_path / "model",
+            workers=0, precision="float32", quiet=True,
+        )
+    )  # fmt: skip
+    assert done.exit_code == 0
+    pixels = scale_pixels(torch.from_numpy(image).permute(2, 0, 1)[None], None, make_contract().scaling)
+    shown = functional.pad(functional.interpolate(pixels, scale_factor=1.25, mode="bicubic"), (0, 8, 0, 8), "reflect")
+    with torch.no_grad():
+        logits = load_model(unet_model)(shown)[..., :120, :120]  # of 96 pixels
+    logits = functional.interpolate(logits, size=label.shape, mode="bilinear", antialias=True)
+    with rasterio.open(tmp_path / "out" / "image_classes.tif") as src:
+        assert (src.read(1) == logits.argmax(1)[0].numpy()).mean() > 0.999
+    found = compared(tmp_path, "label.tif", "label.tif", image=tmp_path / "image.tif", model=tmp_path / "model")
+    expected = functional.cross_entropy(logits, torch.from_numpy(label)[None].long())
+    assert found["loss"] == pytest.approx(float(expected), rel=0.03)
 
 
 @pytest.mark.parametrize(

@@ -255,7 +255,7 @@ def noise():
     """A batch of one window of noise."""
     pixels = torch.randint(0, 255, (1, 3, 256, 256), generator=torch.manual_seed(1), dtype=torch.uint8)
     valid = torch.ones(1, 256, 256, dtype=torch.bool)
-    return Window(pixels, valid.long(), valid[:, 0, :4], torch.zeros(1), valid)
+    return Window(pixels, valid.long(), valid[:, 0, :4], torch.zeros(1), valid, torch.ones(1))
 
 
 def test_the_middle_of_a_window_learns_to_agree_with_it(tmp_path):
@@ -276,6 +276,17 @@ def test_a_network_without_context_has_nothing_to_agree_on(tmp_path):
     task.model = torch.nn.Conv2d(3, 4, 1)
     batch = noise()
     assert float(task._disagreement(batch, task(batch.image, batch.valid))) == pytest.approx(0, abs=1e-9)
+
+
+def test_each_window_is_validated_as_large_as_its_scene_is_mapped(tmp_path):
+    task = SegmentationTask(config(tmp_path, model=TINY)).eval()
+    one = noise()
+    batch = Window(*(torch.cat([part] * 3) for part in one))._replace(enlargement=torch.tensor([1.25, 1, 1.25]))
+    with torch.no_grad():
+        logits = task._as_mapped(batch)
+        for found, factor in zip(logits, (1.25, 1.0, 1.25), strict=True):
+            torch.testing.assert_close(found[None], task(one.image, one.valid, factor))
+    assert not torch.allclose(logits[0], logits[1])
 
 
 def test_agreement_needs_room(tmp_path):

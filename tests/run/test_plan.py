@@ -13,7 +13,9 @@ from rasterio.enums import ColorInterp
 
 from geoseg.cli import main
 from geoseg.config import RunSettings
+from geoseg.contract import PixelSize
 from geoseg.errors import ConfigError
+from geoseg.run.estimate import estimate
 from geoseg.run.plan import plan_run
 from tests.conftest import make_contract, write_raster
 
@@ -165,6 +167,32 @@ def test_pixel_sizes_out_of_range(tmp_path, plan, name):
     reason(plan, path, rf"{text}\. Resample it to 0.5 m, or map it as it is with --any-pixel-size")
     (scene,) = plan(path, any_pixel_size=True).scenes
     assert re.search(text + "; mapped as it is", scene.warnings[0])
+
+
+def test_coarse_pixels_are_enlarged_for_the_network(tmp_path, plan, model, capfd):
+    """In sixteenths, and at most 1.5 times."""
+    size = {"native": 0.5, "min": 0.25, "max": 1.2, "enlarged_to": 0.6}
+    for metres, factor in ((0.25, 1.0), (0.61, 1.0), (0.63, 1.0625), (0.8, 1.3125), (0.9, 1.5), (1.19, 1.5)):
+        path = write_raster(tmp_path / "x.tif", PIXELS, transform=Affine(metres, 0, 5e5, 0, -metres, 5e6))
+        as_it_is, enlarged = plan(path), plan(path, contract={"pixel_size_m": size})
+        assert as_it_is.scenes[0].enlargement == 1
+        assert enlarged.scenes[0].enlargement == factor
+        forwarded = [estimate(p).forwarded_pixels for p in (as_it_is, enlarged)]
+        assert forwarded[1] == int(forwarded[0] * factor**2)
+        assert (estimate(enlarged).peak_bytes > estimate(as_it_is).peak_bytes) == (factor > 1)
+    assert as_it_is.scenes[0].fingerprint != enlarged.scenes[0].fingerprint
+    arguments = ["map", str(path), "-o", str(tmp_path / "out"), "--model", str(model(pixel_size_m=size)), "--dry-run"]
+    assert main(arguments) == 0
+    assert "1.19 as 0.79" in "".join(capfd.readouterr())
+    path = write_raster(tmp_path / "x.tif", PIXELS, transform=Affine(2, 0, 0, 0, -2, 5e6))
+    (scene,) = plan(path, any_pixel_size=True, contract={"pixel_size_m": size}).scenes
+    assert scene.warnings[0].endswith("; shown to it 1.5 times as large")
+
+
+@pytest.mark.parametrize("metres", [0.4, 1.3])
+def test_an_enlargement_beyond_the_range_of_the_model(metres):
+    with pytest.raises(ValueError, match=f"enlarged_to {metres} m is not between native 0.5 and max 1.2"):
+        PixelSize(native=0.5, min=0.25, max=1.2, enlarged_to=metres)
 
 
 def test_web_mercator_is_measured_on_the_ground(tmp_path, plan):
