@@ -107,7 +107,7 @@ def test_a_scheduler_that_is_killed_ends_the_run_in_one_line_and_the_next_goes_o
         [p.kill() for p in scheduler if "scheduler" in p.info["cmdline"]]
         _, err = run.communicate(timeout=60)
     assert run.returncode == 1, err
-    assert "geoseg: The scheduler went away" in err
+    assert "geoseg: The scheduler went away" in err, err
     assert "Traceback" not in err
     kept = {p.name: p.stat().st_mtime_ns for p in strips.glob("*.json")}
     assert len(kept) >= 2
