@@ -10,8 +10,9 @@ from geoseg.run.plan import RunPlan, ScenePlan
 
 _PROCESS_BYTES = 650 * 2**20
 """A worker with torch, smp, GDAL and a small model, before the first tile."""
-_FORWARD_BYTES_PER_PIXEL = 250
-"""Activations of a U-Net in bfloat16 for one pixel of the tile; measured on resnet18 and EfficientNet-Lite0."""
+_FORWARD_BYTES_PER_PIXEL = 900
+"""Activations of the default model in float32 for one pixel of the tile, and what of them is kept in pieces; measured
+670–930. In bfloat16 it is half, which a plan cannot know: it does without PyTorch."""
 _STRIP_BYTES_PER_PIXEL = 1.0
 """Classes and confidence of a strip, compressed; real maps take about 0.4."""
 _OUTPUT_BYTES_PER_PIXEL = 0.3
