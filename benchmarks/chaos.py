@@ -1,6 +1,6 @@
-"""python -m benchmarks.chaos [KILLS [SEED]]: `kill -9` at random moments, of workers and of the driver, until KILLS are done.
+"""python -m benchmarks.chaos [KILLS [SEED [WORKERS]]]: `kill -9` at random moments, of workers and of the driver, until KILLS are done.
 
-A scene of more than 40 strips is mapped by three worker processes. Once a driver is killed, the same command is given
+A scene of more than 40 strips is mapped by three worker processes, or as many as are asked for. Once a driver is killed, the same command is given
 again; once a scene is finished, it is begun anew in an empty folder. What must hold, and ends the program where it does not:
 
 - the final outputs are those of the run that nobody disturbed, and every one of them is whole whenever it is there;
@@ -34,7 +34,6 @@ from geoseg.run.verify import verify_folder
 from geoseg.vector.digest import digest_tables
 
 TILE, OVERLAP, STRIPS = 128, 32, 44
-WORKERS = 3
 SLOW_S = 0.4
 """A strip takes at least this long, or it would be over before it could be killed."""
 LAYERS = ("buildings", "roads", "road_centerlines", "green")
@@ -66,8 +65,8 @@ class Tally:
 class Chaos:
     """One scene, mapped over and over while its processes are killed."""
 
-    def __init__(self, folder: Path, model: Path, seed: int) -> None:
-        self.folder, self.model = folder, model
+    def __init__(self, folder: Path, model: Path, seed: int, workers: int) -> None:
+        self.folder, self.model, self.workers = folder, model, workers
         self.random = random.Random(seed)
         self.scene = scene(folder / "in.tif")
         self.tally = Tally()
@@ -87,7 +86,7 @@ class Chaos:
         """One scene from its first strip to its outputs, through as many drivers as it takes."""
         seen: dict[str, int] = {}
         while True:
-            process = self._start(out, WORKERS)
+            process = self._start(out, self.workers)
             before = self._committed(out)
             self.tally.resumed += len(before)
             with self._watched(process):
@@ -202,14 +201,14 @@ def _workers(driver: psutil.Popen) -> list[psutil.Process]:
         return []
 
 
-def chaos(kills: int = 50, seed: int = 0, model: Path | None = None) -> Tally:
+def chaos(kills: int = 50, seed: int = 0, workers: int = 3, *, model: Path | None = None) -> Tally:
     """Kill `kills` times; returns what happened, or raises SystemExit with what does not hold."""
     if model is None:
         from benchmarks.material import stub
 
         model = stub()
     with tempfile.TemporaryDirectory(prefix="geoseg-chaos-") as folder:
-        return Chaos(Path(folder), model, seed).run(kills)
+        return Chaos(Path(folder), model, seed, workers).run(kills)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,10 @@
 """Scenes and models that several tests share, made once."""
 
+import contextlib
+import io
 import os
+import runpy
+import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -72,6 +76,18 @@ def town_scene(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("scenes") / "town.tif"
     write_scene(plan_town(TownSettings(size_px=(1400, 1100), pixel_size_m=0.5, seed=11, collar=True)), path)
     return path
+
+
+def run_script(path: Path, *arguments) -> tuple[int, str]:
+    """Exit code and standard error of `python PATH ARGUMENTS`, run in this process: another takes seconds to start."""
+    before, sys.argv = sys.argv, [str(path), *map(str, arguments)]
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(path), run_name="__main__")
+    finally:
+        sys.argv = before
+    return ended.value.code, said.getvalue()
 
 
 def write_raster(path: Path, pixels: np.ndarray, **profile) -> Path:

@@ -5,14 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import write_raster
+from tests.conftest import run_script, write_raster
 
 PIPELINES = Path(__file__).parents[1] / "pipelines"
-
-
-def run(name, *arguments):
-    command = [sys.executable, str(PIPELINES / name), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_folder_maps_what_its_configuration_names(color_model, tmp_path):
@@ -20,7 +15,8 @@ def test_folder_maps_what_its_configuration_names(color_model, tmp_path):
     (tmp_path / "in").mkdir()
     write_raster(tmp_path / "in" / "x.tif", pixels)
     (tmp_path / "c.yaml").write_text(f"model: {color_model}\nworkers: 0\n")
-    done = run("folder.py", tmp_path / "c.yaml", tmp_path / "in", tmp_path / "out")
+    command = [sys.executable, PIPELINES / "folder.py", tmp_path / "c.yaml", tmp_path / "in", tmp_path / "out"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "x.gpkg").exists()
 
@@ -36,6 +32,6 @@ def test_folder_maps_what_its_configuration_names(color_model, tmp_path):
 )
 def test_folder_says_what_is_wrong_with_its_configuration(tmp_path, text, message):
     (tmp_path / "c.yaml").write_text(text)
-    done = run("folder.py", tmp_path / "c.yaml")
-    assert done.returncode == 2
-    assert message in done.stderr
+    code, said = run_script(PIPELINES / "folder.py", tmp_path / "c.yaml")
+    assert code == 2
+    assert message in said

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 import yaml
 
 from geoseg.run.lock import locked
-from tests.conftest import write_raster
+from tests.conftest import run_script, write_raster
 
 PIPELINES = Path(__file__).parents[1] / "pipelines"
 
@@ -27,10 +26,9 @@ def job(color_model, tmp_path):
     )
 
     def run(*options):
-        command = [sys.executable, PIPELINES / "scheduled.py", config, *map(str, options or ("--settle-s", 0))]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        code, said = run_script(PIPELINES / "scheduled.py", config, *(options or ("--settle-s", 0)))
         path = tmp_path / "out" / "result.json"
-        return done.returncode, json.loads(path.read_text()) if path.exists() else None, done.stderr
+        return code, json.loads(path.read_text()) if path.exists() else None, said
 
     return run
 

@@ -37,7 +37,7 @@ CONFIG = {
     "augment": {"color": 0.1, "channel_gain": 0.05, "gray": 0, "blur": 0, "noise": 0, "jpeg": 0, "shadow": 0},
     "steps": 20,
     "steps_per_epoch": 20,
-    "batch": 2,
+    "batch": 1,
     "window_px": 256,
     "validation_window_px": 384,  # the whole scene, so that both losses see the same
     "workers": 0,

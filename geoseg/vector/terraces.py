@@ -1,7 +1,6 @@
 """Buildings that share walls: squared as one, then parted along straight party walls, so that no gap or overlap appears."""
 
 import math
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -27,8 +26,8 @@ def parted(members: NDArray[Any], whole: Any, direction: float, how: SquaringSet
     members, whole = (shapely.transform(shape, lambda xy: xy * how.pixel) for shape in (members, whole))
     lines = [
         _straight(shapely.get_coordinates(line), direction, how.tolerance_px)
-        for one, other in combinations(members, 2)
-        for line in shapely.get_parts(shapely.line_merge(_shared(one, other)))
+        for one, other in _neighbours(members)
+        for line in shapely.get_parts(shapely.line_merge(_shared(members[one], members[other])))
     ]
     noded = shapely.union_all([shapely.boundary(whole), *shapely.linestrings(lines)] if lines else [])
     faces = shapely.get_parts(shapely.polygonize(shapely.get_parts(noded)))
@@ -40,6 +39,12 @@ def parted(members: NDArray[Any], whole: Any, direction: float, how: SquaringSet
     single = (shapely.get_type_id(parts) == shapely.GeometryType.POLYGON).all() and not shapely.is_empty(parts).any()
     good = single and (iou(parts, members) >= how.least_iou).all()
     return shapely.transform(_plain(parts), lambda xy: xy / how.pixel) if good else None
+
+
+def _neighbours(members: NDArray[Any]) -> list[tuple[int, int]]:
+    """Pairs of polygons that touch, in order."""
+    first, second = shapely.STRtree(members).query(members, predicate="intersects")
+    return sorted((i, j) for i, j in zip(first.tolist(), second.tolist(), strict=True) if i < j)
 
 
 def _plain(parts: NDArray[Any]) -> NDArray[Any]:

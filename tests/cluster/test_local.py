@@ -92,7 +92,7 @@ def test_workers_are_replaced_at_the_end_of_their_lifetime():
 @pytest.mark.slow
 def test_a_value_lost_with_its_worker_is_no_task_that_never_ends(tmp_path):
     """Once done, then undone, then failed: Dask's `as_completed` with results would wait for it for ever."""
-    with open_executor(LocalCluster(kind="local", workers=1), RunSettings()) as executor:
+    with open_executor(LocalCluster(kind="local", workers=1, vector_workers=0), RunSettings()) as executor:
         executor.submit(LostWithItsWorker(str(tmp_path / "done once")))
         assert isinstance(executor.next_outcome().error, WorkerLost)
         assert len(run_all(executor, [Where("n", "network")])) == 1
