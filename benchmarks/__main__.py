@@ -169,5 +169,8 @@ def memory(width: int = 8192) -> None:
 
 if __name__ == "__main__":
     chosen = {"speed": speed, "stub": costs, "memory": memory, "seams": seams}
-    for name in sys.argv[1:] or chosen:
+    names = sys.argv[1:] or list(chosen)
+    if strange := [name for name in names if name not in chosen]:
+        sys.exit(f"no benchmark {', '.join(strange)}; there are {', '.join(chosen)}")
+    for name in names:
         chosen[name]()

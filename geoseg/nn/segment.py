@@ -7,8 +7,8 @@ the same bits.
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Protocol
@@ -26,8 +26,8 @@ from geoseg.nn.forward import Forward
 from geoseg.raster.read import Rows
 from geoseg.threads import one_thread
 
-_DECIDE_PX = 1 << 15
-"""Pixels decided at once on a CPU: their logits stay in its second-level cache."""
+_DECIDE_PX = 1 << 17
+"""Pixels that a core decides at once: few enough for its cache, enough that cores do not wait for each other in Python."""
 
 
 class RowSource(Protocol):
@@ -65,11 +65,13 @@ class ScenePass:
         self._blend = Blend(grid, forward.channels, forward.device)
         self._next_row: int | None = None  # tile row that the blend is ready for
         self._reader = one_thread("read")
+        self._deciders = ThreadPoolExecutor(torch.get_num_threads(), "decide")
         self._ahead: tuple[int, Future[Rows]] | None = None  # tile row that is read while another is computed
 
     def close(self) -> None:
         """Read no more; the source may be closed then."""
         self._reader.shutdown(cancel_futures=True)
+        self._deciders.shutdown()
 
     def strip(self, strip: Strip) -> Iterator[ClassRows]:
         """The final rows of a strip, one tile row at a time, from top to bottom."""
@@ -117,7 +119,7 @@ class ScenePass:
         totals: list[float | Tensor] = []
         for column, logits in tiles:
             own = slice(None), slice(column.start, column.owned_stop)
-            classes[own], confidence[own], total = decide(logits)
+            classes[own], confidence[own], total = decide(logits, self._deciders.map)
             totals.append(total)
         # Once a row and not for every tile: a GPU would have to wait for it.
         if not math.isfinite(sum(totals)):
@@ -129,27 +131,25 @@ class ScenePass:
         return ClassRows(span.start, *bands)
 
 
-def decide(logits: Tensor) -> tuple[Tensor, Tensor, float | Tensor]:
+def decide(logits: Tensor, each: Callable[..., Iterable[float]] = map) -> tuple[Tensor, Tensor, float | Tensor]:
     """Class ids and confidence in percent of `logits` (K, H, W), each `(H, W)` uint8; ties go to the lower id.
 
-    The third is a number that is not finite where a logit is NaN or infinite.
+    The third is a number that is not finite where a logit is NaN or infinite. `each` is `map`, or that of a pool of threads.
     """
     if not logits.is_cpu:
         return _decide_on_gpu(logits)
     planes = logits.numpy()
     classes, confidence = (np.empty(planes.shape[1:], np.uint8) for _ in range(2))
     rows = max(1, _DECIDE_PX // planes.shape[2])
-    total = 0.0
-    for start in range(0, planes.shape[1], rows):
-        piece = slice(start, start + rows)
-        total += _decide_on_cpu(planes[:, piece], classes[piece], confidence[piece])
+    pieces = [slice(start, start + rows) for start in range(0, planes.shape[1], rows)]
+    total = sum(each(lambda piece: _decide_on_cpu(planes[:, piece], classes[piece], confidence[piece]), pieces))
     return torch.from_numpy(classes), torch.from_numpy(confidence), total
 
 
 def _decide_on_cpu(logits: NDArray[np.float32], classes: NDArray[np.uint8], confidence: NDArray[np.uint8]) -> float:
     """Fill in the classes by a running maximum, and the softmax of the winner; the sum of the highest logits.
 
-    NumPy on one core is as quick as PyTorch on two, whose threads wait for each other after each of two dozen operations.
+    In NumPy, piece by piece: PyTorch's threads would wait for each other after each of two dozen operations.
     """
     best, others = logits[0].copy(), np.empty_like(logits[1:])
     classes[:] = 0
