@@ -123,7 +123,7 @@ def driver(count: int = 10_000) -> None:
         planned = plan_run(settings, 8)
         looked, before = _clocks()
         with open_journal(planned.output) as journal:
-            results = execute(planned, Idle(), journal.event, [])
+            results = list(execute(planned, Idle(), journal.event))
         done, after = _clocks()
     if not all(r.status == "done" for r in results):
         raise SystemExit("a scene was not led to its end")
@@ -185,7 +185,7 @@ def traffic(height: int = 32768, width: int = 8192) -> None:
         planned = plan_run(RunSettings(inputs=(str(path),), output=Path(folder) / "out", model=stub()), 8)
         weighing = Weighing()
         with open_journal(planned.output) as journal:
-            execute(planned, weighing, journal.event, [])
+            list(execute(planned, weighing, journal.event))
     print(
         f"traffic {width:,} × {height:,}: {weighing.bytes / (height * width / 1e6):.0f} bytes a megapixel (bar 1,000)"
     )

@@ -3,6 +3,7 @@
 A scene that is late does not hold up the next: whatever is ready is submitted, oldest scene first.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from geoseg.errors import ConfigError
@@ -14,25 +15,20 @@ from geoseg.run.scene_run import Observer, SceneResult, SceneRun
 from geoseg.run.tasks import ProbeTask, Runtime, WorkerLost
 
 
-def execute(plan: RunPlan, executor: Executor, observe: Observer, finished: list[SceneResult]) -> list[SceneResult]:
-    """Map all scenes of a plan; returns a result for each, in the order of the plan.
-
-    Where the run cannot go on or is interrupted, the scenes that are over go into `finished`.
+def execute(plan: RunPlan, executor: Executor, observe: Observer) -> Iterator[SceneResult]:
+    """Map all scenes of a plan; yields the result of each as soon as it is over.
 
     Raises ConfigError or ModelError where no scene could be mapped at all, DiskFull where nothing can be written any
     more, ClusterLost where the scheduler went away.
     """
+    yield from (_unchanged(s) for s in plan.scenes if s.done)
     if not plan.pending:
-        return [_unchanged(s) for s in plan.scenes]
+        return
     runtime = _probe(plan, executor)
     observe("runtime", {"device": runtime.device, "precision": runtime.precision, "versions": runtime.versions})
-    runs = {s.name: SceneRun(plan, _alike(s, runtime), runtime, observe) for s in plan.pending}
-    try:
-        Queue(executor, runs, observe).drain()
-    except BaseException:
-        finished += [*(_unchanged(s) for s in plan.scenes if s.done), *(r.result for r in runs.values() if r.over)]
-        raise
-    return [runs[s.name].result if s.name in runs else _unchanged(s) for s in plan.scenes]
+    runs = [SceneRun(plan, _alike(s, runtime), runtime, observe) for s in plan.pending]
+    for run in Queue(executor, runs, observe).drain():
+        yield run.result
 
 
 def _unchanged(scene: ScenePlan) -> SceneResult:

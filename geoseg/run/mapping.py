@@ -66,12 +66,14 @@ def _run(plan: RunPlan, cluster: Cluster | None, report: Reporter, journal: Jour
         "status": "interrupted",
     }
     observe = _recording(run, report.event, journal.event)
-    results = _refused(plan)
+    mapped: list[SceneResult] = []
     journal.begin(plan)
     exit_code = EXIT_INTERRUPTED
     try:
-        results += _execute(plan, cluster, observe, results)
-        exit_code = EXIT_DONE if all(r.ok for r in results) else EXIT_SOME_FAILED
+        for result in _execute(plan, cluster, observe):
+            mapped.append(result)
+        all_ok = not plan.refusals and all(r.ok for r in mapped)
+        exit_code = EXIT_DONE if all_ok else EXIT_SOME_FAILED
         run["status"] = "over"
     except GeosegError as exc:
         exit_code = exc.exit_code
@@ -79,26 +81,29 @@ def _run(plan: RunPlan, cluster: Cluster | None, report: Reporter, journal: Jour
         raise
     finally:
         run["seconds"] = round(time.perf_counter() - started, 3)
+        results = _all_results(plan, mapped)
         write_manifest(plan, results, run, exit_code)
         journal.event("over", {"exit_code": exit_code, "status": run["status"]})
     report.summary(plan, results, run)
     return RunResult(plan, tuple(results), exit_code)
 
 
-def _execute(
-    plan: RunPlan, cluster: Cluster | None, observe: Observer, finished: list[SceneResult]
-) -> list[SceneResult]:
+def _execute(plan: RunPlan, cluster: Cluster | None, observe: Observer) -> Iterator[SceneResult]:
     if not plan.pending:
-        return execute(plan, SerialExecutor(), observe, finished)  # nothing is left to do: no cluster is started
+        yield from execute(plan, SerialExecutor(), observe)  # nothing is left to do: no cluster is started
+        return
     with open_executor(cluster, plan.settings) as executor:
-        return execute(plan, executor, observe, finished)
+        yield from execute(plan, executor, observe)
 
 
-def _refused(plan: RunPlan) -> list[SceneResult]:
-    return [
+def _all_results(plan: RunPlan, mapped: list[SceneResult]) -> list[SceneResult]:
+    """Refused scenes first, then those that are over, in the order of the plan."""
+    place = {scene.name: i for i, scene in enumerate(plan.scenes)}
+    refused = [
         SceneResult(name=one_line(r.path.stem), path=one_line(str(r.path)), status="refused", reason=r.reason)
         for r in plan.refusals
     ]
+    return refused + sorted(mapped, key=lambda result: place[result.name])
 
 
 def _recording(run: dict[str, Any], *events: Observer) -> Observer:

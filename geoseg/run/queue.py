@@ -1,6 +1,7 @@
 """The tasks of a run on their way through the executor: what is ready, what is tried again, what is suspected."""
 
 from collections import Counter, deque
+from collections.abc import Iterable, Iterator
 
 from geoseg.errors import BrokenRaster, GeosegError, OutputError
 from geoseg.run.executors import Executor, Outcome
@@ -22,10 +23,10 @@ class Queue:
     does falls on nobody else, and what others do not on it.
     """
 
-    def __init__(self, executor: Executor, runs: dict[str, SceneRun], observe: Observer) -> None:
+    def __init__(self, executor: Executor, runs: Iterable[SceneRun], observe: Observer) -> None:
         self._executor = executor
         self._observe = observe
-        self._waiting = deque(runs.values())
+        self._waiting = deque(runs)
         self._active: list[SceneRun] = []
         self._owner: dict[str, SceneRun] = {}
         self._tries: Counter[str] = Counter()
@@ -34,9 +35,10 @@ class Queue:
         self._suspects: deque[tuple[SceneRun, Task]] = deque()
         self._alone = False
 
-    def drain(self) -> None:
-        """Until every scene is over."""
+    def drain(self) -> Iterator[SceneRun]:
+        """Until every scene is over; yields each that is."""
         while self._fill() or self._owner:
+            yield from self._ended()
             outcome = self._executor.next_outcome()
             run = self._owner.pop(outcome.task.key)
             if isinstance(outcome.error, WorkerLost):
@@ -46,7 +48,13 @@ class Queue:
             else:
                 run.take(outcome)
             self._alone = False if not self._owner else self._alone
-            self._active = [r for r in self._active if not r.over]
+        yield from self._ended()
+
+    def _ended(self) -> list[SceneRun]:
+        """The scenes that are over since the last call."""
+        over = [r for r in self._active if r.over]
+        self._active = [r for r in self._active if not r.over]
+        return over
 
     def _fill(self) -> bool:
         """Submit what there is room for; whether anything was submitted."""

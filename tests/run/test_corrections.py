@@ -137,10 +137,11 @@ def test_what_is_over_is_told_where_the_run_is_interrupted(color_model, tmp_path
 
     scenes = tuple(str(scene(tmp_path / "in" / f"{name}.tif")) for name in "ab")
     settings = RunSettings(inputs=scenes, output=tmp_path / "out", model=color_model, **SMALL)
-    finished = []
+    results = execute(plan_run(settings, 1), Interrupted(), lambda *_: None)
+    first = next(results)
+    assert (first.name, first.status) == ("a", "done")
     with pytest.raises(KeyboardInterrupt):
-        execute(plan_run(settings, 1), Interrupted(), lambda *_: None, finished)
-    assert [(r.name, r.status) for r in finished] == [("a", "done")]
+        next(results)
 
 
 @pytest.mark.parametrize("how", ["geopackage", "flatgeobuf"])
