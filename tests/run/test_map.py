@@ -230,7 +230,9 @@ def committed(output):
 def test_a_run_killed_ten_times_ends_with_the_same_map(town_scene, unet_model, tmp_path):
     """`kill -9` at ten random moments; no strip that was committed is computed again."""
     reference, output = tmp_path / "reference", tmp_path / "killed"
+    started = time.monotonic()
     assert map_town(town_scene, reference, unet_model, strip_rows=100).exit_code == 0
+    whole_s = time.monotonic() - started
     rng = random.Random(5)
     arguments = command(town_scene, output, unet_model, "--workers", "0", "--strip-rows", "1", "--quiet")[3:]
     # Processes that have imported everything before they begin: else most kills would meet that.
@@ -241,7 +243,7 @@ def test_a_run_killed_ten_times_ends_with_the_same_map(town_scene, unet_model, t
     for _ in range(10):
         process = context.Process(target=main, args=(arguments,))
         process.start()
-        process.join(rng.uniform(0.2, 2.0))
+        process.join(rng.uniform(0.1, 0.6) * whole_s)
         process.kill()
         process.join()
         if (output / "town.gpkg").exists():  # it was quicker than the kill
