@@ -29,6 +29,7 @@ from geoseg.run.journal import journals, open_journal, read_journal
 from geoseg.run.ledger import StripRecord
 from geoseg.run.mapping import map_scenes
 from geoseg.run.plan import plan_run
+from geoseg.run.scene_run import SceneResult
 from geoseg.run.tasks import ProbeTask, Published, PublishTask, RasterTask, Runtime, SegmentTask, Task
 from geoseg.vector.digest import TableDigests
 
@@ -123,7 +124,8 @@ def driver(count: int = 10_000) -> None:
         planned = plan_run(settings, 8)
         looked, before = _clocks()
         with open_journal(planned.output) as journal:
-            results = list(execute(planned, Idle(), journal.event))
+            results: list[SceneResult] = []
+            execute(planned, Idle(), journal.event, results.append)
         done, after = _clocks()
     if not all(r.status == "done" for r in results):
         raise SystemExit("a scene was not led to its end")
@@ -185,7 +187,7 @@ def traffic(height: int = 32768, width: int = 8192) -> None:
         planned = plan_run(RunSettings(inputs=(str(path),), output=Path(folder) / "out", model=stub()), 8)
         weighing = Weighing()
         with open_journal(planned.output) as journal:
-            list(execute(planned, weighing, journal.event))
+            execute(planned, weighing, journal.event, lambda _: None)
     print(
         f"traffic {width:,} × {height:,}: {weighing.bytes / (height * width / 1e6):.0f} bytes a megapixel (bar 1,000)"
     )

@@ -3,7 +3,7 @@
 A scene that is late does not hold up the next: whatever is ready is submitted, oldest scene first.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 from geoseg.errors import ConfigError
@@ -15,27 +15,16 @@ from geoseg.run.scene_run import Observer, SceneResult, SceneRun
 from geoseg.run.tasks import ProbeTask, Runtime, WorkerLost
 
 
-def execute(plan: RunPlan, executor: Executor, observe: Observer) -> Iterator[SceneResult]:
-    """Map all scenes of a plan; yields the result of each as soon as it is over.
+def execute(plan: RunPlan, executor: Executor, observe: Observer, tell: Callable[[SceneResult], None]) -> None:
+    """Map the pending scenes of a plan; `tell` is called with the result of each at the moment it is over.
 
     Raises ConfigError or ModelError where no scene could be mapped at all, DiskFull where nothing can be written any
     more, ClusterLost where the scheduler went away.
     """
-    yield from (_unchanged(s) for s in plan.scenes if s.done)
-    if not plan.pending:
-        return
     runtime = _probe(plan, executor)
     observe("runtime", {"device": runtime.device, "precision": runtime.precision, "versions": runtime.versions})
-    runs = [SceneRun(plan, _alike(s, runtime), runtime, observe) for s in plan.pending]
-    for run in Queue(executor, runs, observe).drain():
-        yield run.result
-
-
-def _unchanged(scene: ScenePlan) -> SceneResult:
-    outputs = tuple(str(p) for p in scene.outputs.all)
-    return SceneResult(
-        name=scene.name, path=str(scene.scene.path), status="up to date", outputs=outputs, warnings=scene.warnings
-    )
+    runs = [SceneRun(plan, _alike(s, runtime), runtime, observe, tell) for s in plan.pending]
+    Queue(executor, runs, observe).drain()
 
 
 def _alike(scene: ScenePlan, runtime: Runtime) -> ScenePlan:

@@ -15,11 +15,11 @@ from geoseg.errors import ConfigError, GeosegError
 from geoseg.run.cluster import choose_cluster, network_workers
 from geoseg.run.driver import execute
 from geoseg.run.estimate import estimate
-from geoseg.run.executors import SerialExecutor, open_executor
+from geoseg.run.executors import open_executor
 from geoseg.run.journal import Journal, open_journal
 from geoseg.run.lock import locked
 from geoseg.run.manifest import versions, write_manifest
-from geoseg.run.plan import RunPlan, one_line, plan_run, renewed
+from geoseg.run.plan import RunPlan, ScenePlan, one_line, plan_run, renewed
 from geoseg.run.report import Reporter, open_reporter
 from geoseg.run.scene_run import Observer, SceneResult
 
@@ -66,12 +66,13 @@ def _run(plan: RunPlan, cluster: Cluster | None, report: Reporter, journal: Jour
         "status": "interrupted",
     }
     observe = _recording(run, report.event, journal.event)
-    mapped: list[SceneResult] = []
+    mapped = [_unchanged(s) for s in plan.scenes if s.done]
     journal.begin(plan)
     exit_code = EXIT_INTERRUPTED
     try:
-        for result in _execute(plan, cluster, observe):
-            mapped.append(result)
+        if plan.pending:  # else no cluster is started
+            with open_executor(cluster, plan.settings) as executor:
+                execute(plan, executor, observe, mapped.append)
         all_ok = not plan.refusals and all(r.ok for r in mapped)
         exit_code = EXIT_DONE if all_ok else EXIT_SOME_FAILED
         run["status"] = "over"
@@ -88,12 +89,11 @@ def _run(plan: RunPlan, cluster: Cluster | None, report: Reporter, journal: Jour
     return RunResult(plan, tuple(results), exit_code)
 
 
-def _execute(plan: RunPlan, cluster: Cluster | None, observe: Observer) -> Iterator[SceneResult]:
-    if not plan.pending:
-        yield from execute(plan, SerialExecutor(), observe)  # nothing is left to do: no cluster is started
-        return
-    with open_executor(cluster, plan.settings) as executor:
-        yield from execute(plan, executor, observe)
+def _unchanged(scene: ScenePlan) -> SceneResult:
+    outputs = tuple(str(p) for p in scene.outputs.all)
+    return SceneResult(
+        name=scene.name, path=str(scene.scene.path), status="up to date", outputs=outputs, warnings=scene.warnings
+    )
 
 
 def _all_results(plan: RunPlan, mapped: list[SceneResult]) -> list[SceneResult]:

@@ -18,7 +18,7 @@ from geoseg.raster.checks import Limits, Transform
 from geoseg.raster.scene import Scene, inspect
 from geoseg.run import ledger
 from geoseg.run.find import OWN_FOLDER, find_files, name_scenes, of_shard, real
-from geoseg.run.redact import redacted
+from geoseg.run.redact import BLANK
 from geoseg.vector.formats import LayerFormat, check_closed, layer_files
 from geoseg.vector.measure import ground_pixel_size_m
 from geoseg.vector.schema import layers_of
@@ -325,11 +325,14 @@ def _check_closed(scene: ScenePlan) -> None:
 def _check_not_of_another(scene: ScenePlan) -> None:
     """Refuse to overwrite the map of another scene of the same name, which an earlier run made."""
     path, record = scene.scene.path.absolute(), ledger.last_record(scene.work)
-    if record is None or record["path"] == redacted(str(path)) or record["fingerprint"] == scene.fingerprint:
+    if record is None or record["fingerprint"] == scene.fingerprint:
+        return
+    # Not by the path that is told, in which secrets are blanked.
+    if record.get("path_sha256", sha256_json(record["path"])) == sha256_json(str(path)):
         return
     other = Path(record["path"])
     try:
-        is_another = other.is_file() and not other.samefile(path)
+        is_another = BLANK in record["path"] or (other.is_file() and not other.samefile(path))
     except OSError:  # where this user may not look, somebody else's scene lies
         is_another = True
     if is_another:

@@ -1,7 +1,7 @@
 """The tasks of a run on their way through the executor: what is ready, what is tried again, what is suspected."""
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from geoseg.errors import BrokenRaster, GeosegError, OutputError
 from geoseg.run.executors import Executor, Outcome
@@ -35,10 +35,9 @@ class Queue:
         self._suspects: deque[tuple[SceneRun, Task]] = deque()
         self._alone = False
 
-    def drain(self) -> Iterator[SceneRun]:
-        """Until every scene is over; yields each that is."""
+    def drain(self) -> None:
+        """Until every scene is over."""
         while self._fill() or self._owner:
-            yield from self._ended()
             outcome = self._executor.next_outcome()
             run = self._owner.pop(outcome.task.key)
             if isinstance(outcome.error, WorkerLost):
@@ -48,13 +47,7 @@ class Queue:
             else:
                 run.take(outcome)
             self._alone = False if not self._owner else self._alone
-        yield from self._ended()
-
-    def _ended(self) -> list[SceneRun]:
-        """The scenes that are over since the last call."""
-        over = [r for r in self._active if r.over]
-        self._active = [r for r in self._active if not r.over]
-        return over
+            self._active = [r for r in self._active if not r.over]
 
     def _fill(self) -> bool:
         """Submit what there is room for; whether anything was submitted."""

@@ -3,7 +3,10 @@
 import re
 from typing import Any
 
-_SECRET = re.compile(r"(?i)(token|key|secret|password|signature|credential)[^=&]*=[^&\s]+|//[^/@\s]+@")
+_SECRET = re.compile(r"(?i)(token|key|secret|password|signature|credential)[^=&/\s]*=[^&\s]+|//[^/@\s]+@")
+
+
+BLANK = "[redacted]"
 
 
 def redacted(value: Any) -> Any:
@@ -12,4 +15,4 @@ def redacted(value: Any) -> Any:
         return {k: redacted(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [redacted(v) for v in value]
-    return _SECRET.sub("[redacted]", value) if isinstance(value, str) else value
+    return _SECRET.sub(BLANK, value) if isinstance(value, str) else value

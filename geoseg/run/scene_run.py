@@ -7,10 +7,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from geoseg import __version__
-from geoseg.errors import DiskFull
+from geoseg.errors import DiskFull, OutputError
+from geoseg.files import output_error, sha256_json
 from geoseg.raster.strips import CLASSES_BAND, CONFIDENCE_BAND
 from geoseg.run import ledger
 from geoseg.run.executors import Outcome
@@ -61,14 +63,21 @@ Observer = Callable[[str, dict[str, Any]], None]
 class SceneRun:
     """One scene on its way through the stages."""
 
-    def __init__(self, run: RunPlan, plan: ScenePlan, runtime: Runtime, observe: Observer) -> None:
+    def __init__(
+        self,
+        run: RunPlan,
+        plan: ScenePlan,
+        runtime: Runtime,
+        observe: Observer,
+        tell: Callable[[SceneResult], None],
+    ) -> None:
         self.plan = plan
         self.ready: deque[Task] = deque()
         self.over = False
-        self.result = SceneResult(name=plan.name, path=str(plan.scene.path), status="failed", reason="not started")
         self._run = run
         self._runtime = runtime
         self._observe = observe
+        self._tell = tell
         self._failed: dict[int, str] = {}
         self._pending = 0
         self._parts: dict[int, Any] = {}
@@ -88,8 +97,8 @@ class SceneRun:
         self._observe("scene", {"name": plan.name, "path": str(plan.scene.path), **counts})
         try:
             ledger.begin(plan.work, plan.fingerprint, plan.strips, plan.committed)
-        except OSError as exc:
-            self._end("failed", f"{plan.work}: cannot be prepared ({exc.strerror}).")
+        except (OSError, OutputError) as exc:
+            self._end_unwritten(exc)
             return
         self._advance()
 
@@ -178,22 +187,37 @@ class SceneRun:
             self._end("failed", self._broken)
             return
         status: Literal["partial", "done"] = "partial" if self._failed else "done"
-        published = self._published
         if self._run.settings.on_bad_block == "nodata":
             self._unreadable = ledger.unreadable(self.plan.work, self.plan.strips)
-        record = {
+        try:
+            ledger.finish(self.plan.work, self._record(status))
+        except (OSError, OutputError) as exc:
+            self._end_unwritten(exc)
+            return
+        self._end(status, "; ".join(f"rows {self._rows(i)}: {reason}" for i, reason in self._failed.items()))
+
+    def _record(self, status: str) -> dict[str, Any]:
+        published = self._published
+        path = str(self.plan.scene.path.absolute())
+        return {
             "status": status,
             "fingerprint": self.plan.fingerprint,
             "unreadable": self._unreadable,
-            "path": redacted(str(self.plan.scene.path.absolute())),
+            "path": redacted(path),
+            "path_sha256": sha256_json(path),
             "failed_rows": {self._rows(i): reason for i, reason in self._failed.items()},
             "layers": published.layers if published else {},
             "sha256": self._digests,
             "bytes": {name: (self._run.output / name).stat().st_size for name in self._digests},
             "tables": asdict(published.tables) if published and published.tables else {},
         }
-        ledger.finish(self.plan.work, record)
-        self._end(status, "; ".join(f"rows {self._rows(i)}: {reason}" for i, reason in self._failed.items()))
+
+    def _end_unwritten(self, exc: OSError | OutputError) -> None:
+        """End this scene whose records cannot be written, or the run where the disk is full."""
+        error = exc if isinstance(exc, OutputError) else output_error(Path(exc.filename or self.plan.work), exc)
+        if isinstance(error, DiskFull):
+            raise error from exc
+        self._end("failed", str(error))
 
     def _rows(self, index: int) -> str:
         strip = self.plan.strips[index]
@@ -208,7 +232,7 @@ class SceneRun:
             warnings += self._published.warnings
         self.over = True
         self.ready.clear()
-        self.result = SceneResult(
+        result = SceneResult(
             name=plan.name,
             path=str(plan.scene.path),
             status=status,
@@ -219,6 +243,7 @@ class SceneRun:
             outputs=tuple(str(p) for p in plan.outputs.all) if status != "failed" else (),
             warnings=warnings,
         )
+        self._tell(result)
         self._observe("scene_over", {"name": plan.name, "status": status, "reason": reason})
 
 

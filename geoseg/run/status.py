@@ -69,7 +69,7 @@ def folder_status(output: Path) -> FolderStatus:
     scenes = replay.scenes
     for record in sorted(work.glob(f"*/{ledger.SCENE_RECORD}")):
         name = record.parent.name
-        if name not in scenes or scenes[name].state in ("done", "partial"):
+        if name not in scenes or scenes[name].state in ("done", "partial") or name in replay.cut_off:
             scenes[name] = _recorded(output, name, read_json(record), scenes.get(name))
     told = tuple(_committed(work, scenes[name]) for name in sorted(scenes))
     states = [s.state for s in told]
@@ -88,6 +88,8 @@ class _Replay:
     def __init__(self) -> None:
         self.scenes: dict[str, SceneStatus] = {}
         self.last = ""
+        self.cut_off: set[str] = set()
+        """Scenes that were at work when their run ended; a record that one has all the same is its last word."""
 
     def take(self, path: Path) -> None:
         """One run, later than those before."""
@@ -108,6 +110,8 @@ class _Replay:
     def over(self) -> None:
         """There is no run any more: what was not finished is left behind."""
         for name, scene in self.scenes.items():
+            if scene.state == "running":
+                self.cut_off.add(name)
             if scene.state in ("running", "waiting"):
                 self.scenes[name] = replace(scene, state="interrupted")
 
@@ -134,6 +138,7 @@ class _Replay:
         self._put(event["name"], event, state=state, reason=event.get("reason", ""))
 
     def _put(self, name: str, event: dict[str, Any], **changes: Any) -> None:
+        self.cut_off.discard(name)
         before = self.scenes.get(name) or SceneStatus(name=name, path="", state="waiting")
         self.scenes[name] = replace(before, changed=str(event.get("time", "")), **changes)
 

@@ -1,6 +1,8 @@
 """Maps that people changed, and maps of other scenes, are not overwritten."""
 
+import errno
 import json
+import os
 import shutil
 
 import geopandas
@@ -10,7 +12,9 @@ import shapely
 
 from geoseg.cli import main
 from geoseg.config import RunSettings
+from geoseg.errors import DiskFull
 from geoseg.files import sha256_file
+from geoseg.run import ledger
 from geoseg.run.corrections import set_aside
 from geoseg.run.driver import execute
 from geoseg.run.executors import SerialExecutor
@@ -137,11 +141,64 @@ def test_what_is_over_is_told_where_the_run_is_interrupted(color_model, tmp_path
 
     scenes = tuple(str(scene(tmp_path / "in" / f"{name}.tif")) for name in "ab")
     settings = RunSettings(inputs=scenes, output=tmp_path / "out", model=color_model, **SMALL)
-    results = execute(plan_run(settings, 1), Interrupted(), lambda *_: None)
-    first = next(results)
-    assert (first.name, first.status) == ("a", "done")
+    told = []
     with pytest.raises(KeyboardInterrupt):
-        next(results)
+        execute(plan_run(settings, 1), Interrupted(), lambda *_: None, told.append)
+    assert [(r.name, r.status) for r in told] == [("a", "done")]
+
+
+def test_what_is_over_is_told_where_the_next_scene_cannot_begin(color_model, tmp_path, monkeypatch):
+    begin = ledger.begin
+
+    def interrupted(work, *more):
+        if work.name == "b":
+            raise KeyboardInterrupt
+        begin(work, *more)
+
+    monkeypatch.setattr(ledger, "begin", interrupted)
+    scenes = tuple(str(scene(tmp_path / "in" / f"{name}.tif")) for name in "ab")
+    with pytest.raises(KeyboardInterrupt):
+        map_scenes(RunSettings(inputs=scenes, output=tmp_path / "out", model=color_model, **SMALL))
+    manifest = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert [(s["name"], s["status"]) for s in manifest["scenes"]] == [("a", "done")]
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENOSPC])
+def test_a_scene_whose_record_cannot_be_written_fails_alone_unless_the_disk_is_full(
+    color_model, tmp_path, monkeypatch, number
+):
+    finish = ledger.finish
+
+    def unwritten(work, record):
+        if work.name == "a":
+            raise OSError(number, os.strerror(number), str(work / "scene.json"))
+        finish(work, record)
+
+    monkeypatch.setattr(ledger, "finish", unwritten)
+    scenes = tuple(str(scene(tmp_path / "in" / f"{name}.tif")) for name in "ab")
+    settings = RunSettings(inputs=scenes, output=tmp_path / "out", model=color_model, **SMALL)
+    if number == errno.ENOSPC:
+        with pytest.raises(DiskFull):
+            map_scenes(settings)
+        return
+    first, second = map_scenes(settings).results
+    assert (first.status, second.status) == ("failed", "done")
+    assert "scene.json: cannot be written (Permission denied)" in first.reason
+
+
+def test_scenes_whose_paths_look_like_secrets_are_told_apart(mapped, tmp_path):
+    """`turkey/year=2023` holds the word key, and a folder `key=…` is blanked in records."""
+    for first, second in (("turkey/year=2023", "turkey/year=2024"), ("key=1", "key=2")):
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        paths = []
+        for folder in (first, second):
+            (tmp_path / folder).mkdir(parents=True)
+            paths.append(scene(tmp_path / folder / "x.tif", seed=len(paths)))
+        assert mapped(paths[0]).status == "done"
+        refused = mapped(paths[1])
+        assert refused.status == "refused"
+        assert "would overwrite those of" in refused.reason
+        assert mapped(paths[0]).status == "up to date"
 
 
 @pytest.mark.parametrize("how", ["geopackage", "flatgeobuf"])
