@@ -236,7 +236,7 @@ class TrainConfig(_Settings):
     agreement: float = Field(default=0.0, ge=0)
     """Weight of the disagreement between a window and its middle part alone, added to the loss: it teaches the network
     not to lean on what a neighbouring tile cannot see."""
-    class_weights: tuple[float, ...] | None = None
+    class_weights: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     """Weight of each class in the cross-entropy, background first."""
     optimization: Optimization = Optimization()
     augment: Augment = Augment()

@@ -108,8 +108,8 @@ class RandomWindows(Dataset[Window]):
         row, col = (int(rng.integers(0, max(1, n - span + 1))) for n in (height, width))
         image, label = scene.image[row : row + span, col : col + span], scene.label[row : row + span, col : col + span]
         factor = size / span
-        shape = (min(size, round(image.shape[0] * factor)), min(size, round(image.shape[1] * factor)))
-        return pad_to(*resample(image, label, shape), size)
+        high, wide = (max(1, min(size, round(n * factor))) for n in label.shape)
+        return pad_to(*resample(image, label, (high, wide)), size)
 
     def _window(
         self, scene: LabelledScene, image: NDArray[Any], label: NDArray[np.uint8], rng: np.random.Generator
@@ -179,7 +179,12 @@ def resample(
     # OpenCV takes (width, height).
     size = shape[::-1]
     how = cv2.INTER_AREA if shape[0] < label.shape[0] else cv2.INTER_CUBIC
-    resized = cv2.resize(np.ascontiguousarray(image), size, interpolation=how)
+    # OpenCV resizes no integers of 32 bits.
+    pixels = image.astype(np.float64) if image.dtype in (np.uint32, np.int32) else np.ascontiguousarray(image)
+    resized = cv2.resize(pixels, size, interpolation=how)
+    if resized.dtype != image.dtype:
+        limits = np.iinfo(image.dtype)
+        resized = np.rint(resized).clip(limits.min, limits.max).astype(image.dtype)
     return resized.reshape(*shape, -1), cv2.resize(label, size, interpolation=cv2.INTER_NEAREST_EXACT)
 
 

@@ -229,7 +229,8 @@ def _mosaics(scenes: list[LabelledScene]) -> list[LabelledScene]:
         for index, (row, col) in zip(members.indices, members.offsets, strict=True):
             part = scenes[index]
             box = np.s_[row : row + part.label.shape[0], col : col + part.label.shape[1]]
-            image[box], label[box] = part.image, part.label
+            seen = part.label != UNSEEN  # the collar of one image hides nothing of another
+            image[box][seen], label[box][seen] = part.image[seen], part.label[seen]
         joined.append(replace(first, image=image, label=label, grid=members.grid))
     return joined
 

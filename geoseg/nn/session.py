@@ -93,6 +93,7 @@ def segment(
             release()
             opened = SceneReader(scene, bands, tolerant=tolerant)
             _passes[key] = ScenePass(forward_of(spec), opened, grid, enlargement), opened
+        take_seconds(), take_lost_pixels()  # of a strip that failed
         scene_pass, reader = _passes[key]
         try:
             yield from scene_pass.strip(strip)

@@ -159,7 +159,12 @@ def limit_kernels(model: nn.Module, limit: int) -> None:
             inner = (rows[:, None] & cols[None, :]).to(module.weight.dtype)
             with torch.no_grad():
                 module.weight.mul_(inner)
-            module.weight.register_hook(partial(torch.mul, inner))  # type: ignore[no-untyped-call]
+            module.weight.register_hook(partial(_masked, inner))  # type: ignore[no-untyped-call]
+
+
+def _masked(inner: Tensor, gradient: Tensor) -> Tensor:
+    """The model may be elsewhere by now, and in another precision."""
+    return gradient * inner.to(gradient)
 
 
 def _middle(size: int, limit: int) -> Tensor:

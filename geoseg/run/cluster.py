@@ -183,8 +183,7 @@ def _specs(cluster: LocalCluster | CudaCluster, settings: RunSettings) -> list[d
         env = {"GEOSEG_THREADS": str(threads), "OMP_NUM_THREADS": str(threads), **_MALLOC}
         if cuda:
             env["CUDA_VISIBLE_DEVICES"] = gpus[i].name
-            if gpus[i].cpus:
-                env[CPUS] = ",".join(str(c) for c in gpus[i].cpus)
+            env[CPUS] = ",".join(str(c) for c in gpus[i].cpus or ())
         specs.append({"env": env, "nthreads": 2 if beside else 1, "resources": {NETWORK: 1}, **lifetime})
     vector = {"env": {"CUDA_VISIBLE_DEVICES": "", **_MALLOC}, "nthreads": 1, **lifetime}
     return specs + [vector] * vector_workers
@@ -213,10 +212,12 @@ def _processes(specs: list[dict[str, Any]]) -> Iterator[Any]:
                 await super().kill(timeout, reason)
 
     security = Security(require_encryption=False)
+    threads = specs[0]["env"]["OMP_NUM_THREADS"]
     place = {"host": _LOOPBACK, "protocol": "tcp://", "security": security}
     with (
-        # What all workers are given before they start; the rest goes by worker.
-        dask.config.set({"distributed.nanny.pre-spawn-environ": specs[0]["env"]}),
+        # What libraries read as they are loaded, and so before the rest, which goes by worker; Dask sets it here too.
+        _environment_kept(),
+        dask.config.set({"distributed.nanny.pre-spawn-environ": {**_MALLOC, "OMP_NUM_THREADS": threads}}),
         tempfile.TemporaryDirectory(prefix="geoseg-dask-") as scratch,
     ):
         options = {
@@ -235,6 +236,18 @@ def _processes(specs: list[dict[str, Any]]) -> Iterator[Any]:
         }
         with _started(parts) as cluster, Client(cluster, set_as_default=False) as client:
             yield client
+
+
+@contextmanager
+def _environment_kept() -> Iterator[None]:
+    """Leave the variables of this process as they were."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in set(os.environ) - set(before):
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def _started(parts: dict[str, Any]) -> Any:

@@ -53,10 +53,12 @@ def test_workers_share_the_cores_keep_to_their_lane_and_listen_on_loopback_only(
 @pytest.mark.slow
 def test_the_first_task_goes_where_the_network_is():
     """Else a vector worker would load PyTorch and the model for it."""
-    with open_executor(LocalCluster(kind="local", workers=1, vector_workers=3), RunSettings()) as executor:
+    before = dict(os.environ)
+    with open_executor(LocalCluster(kind="local", workers=1, vector_workers=3), RunSettings(threads=1)) as executor:
         executor.submit(Where("probe", "network"))
         first = executor.next_outcome().value[0]
         assert {value[0] for _, value in run_all(executor, [Where("n", "network")])} == {first}
+    assert dict(os.environ) == before  # another run in this process has its own
 
 
 @pytest.mark.alone

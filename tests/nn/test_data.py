@@ -151,6 +151,22 @@ def test_a_mosaic_joins_neighbours_and_splits_by_ground(tmp_path):
     assert (np.concatenate([training.label, validation.label], axis=1) == whole).all()
 
 
+def test_the_collar_of_one_image_hides_nothing_of_another_in_a_mosaic(tmp_path):
+    """The second image overlaps the first and the third, with data in its middle only."""
+    root = MAKERS["rasters"](tmp_path / "a")
+    image, label = squares(1)
+    wide = np.zeros((SIDE, 3 * SIDE, 3), np.uint8)
+    wide[:, SIDE : 2 * SIDE] = image
+    write_tiff(root / "images" / "a1.tif", wide, 0, nodata=0)
+    write_tiff(root / "labels" / "a1.tif", np.tile(label, (1, 3)), 0)
+    one = source("rasters", root) | {"mosaic": True}
+    del one["group"], one["validation_groups"]
+    config = load_train_config(settings(tmp_path, one))
+    (scene,) = read_source(config.sources[0], config)
+    assert (scene.label == np.concatenate([squares(i)[1] for i in range(3)], axis=1)).all()
+    assert (scene.image == np.concatenate([squares(i)[0] for i in range(3)], axis=1)).all()
+
+
 @pytest.mark.parametrize(
     ("form", "changes", "message"),
     [
@@ -197,6 +213,7 @@ def test_the_same_ground_on_both_sides_is_refused(tmp_path):
         ({"surprise": 1}, "surprise"),
         ({"loss": {"hinge": 1.0}}, "hinge"),
         ({"class_weights": [1.0, 1.0]}, "2 given, 4 needed"),
+        ({"class_weights": [0.0, 1.0, 1.0, 1.0]}, "class_weights"),
         ({"sources": []}, "sources"),
     ],
 )
@@ -296,6 +313,17 @@ def test_resampling_keeps_means_and_classes():
     small, small_label = resample(image, label, (SIDE // 3, SIDE // 3))
     assert np.abs(small.mean((0, 1)) - image.mean((0, 1))).max() < 1
     assert (small_label == label[1::3, 1::3]).all()
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "uint32", "int32", "float32", "float64"])
+@pytest.mark.parametrize("side", [SIDE // 2, 2 * SIDE])
+def test_every_type_of_pixels_is_resampled(dtype, side):
+    image, label = squares(0)
+    scale = 2**23 if dtype in ("uint32", "int32") else 1
+    resized, _ = resample((image.astype(dtype) * scale).astype(dtype), label, (side, side))
+    assert resized.dtype == dtype
+    expected, _ = resample(image.astype("float64") * scale, label, (side, side))
+    assert np.abs(resized - expected).max() <= scale / 2 + (dtype == "uint32") * scale  # below 0 there is nothing
 
 
 def test_colour_changes_repeat_and_keep_the_type():

@@ -15,7 +15,7 @@ from geoseg.nn.data import Window
 from geoseg.nn.device import choose_device, choose_precision
 from geoseg.nn.modeldir import load_model
 from geoseg.nn.resume import _digest_of_settings
-from geoseg.nn.task import SegmentationTask, _rate, load_encoder
+from geoseg.nn.task import SegmentationTask, _rate, limit_kernels, load_encoder
 from geoseg.nn.train import lightning_precision, train
 from geoseg.train_config import Optimization, load_train_config
 from tests.nn.training_sets import MAKERS, settings, source
@@ -237,6 +237,16 @@ def test_kernels_are_kept_small_while_they_learn(tmp_path):
         assert weight[:, :, 1:4, 1:4].all(dim=-1).any()
         assert not weight[:, :, [0, 4]].any()
         assert not weight[..., [0, 4]].any()
+
+
+def test_kernels_are_kept_small_wherever_the_model_has_moved():
+    conv = torch.nn.Conv2d(4, 4, 5, padding=2, groups=4)
+    limit_kernels(conv, 3)
+    moved = conv.double()  # to a GPU it would be the same
+    moved(torch.ones(1, 4, 8, 8, dtype=torch.double)).sum().backward()
+    assert moved.weight.grad.dtype == torch.double
+    assert not moved.weight.grad[..., [0, 4]].any()
+    assert moved.weight.grad[..., 1:4, 1:4].all()
 
 
 def test_frozen_statistics_stay_while_weights_move(tmp_path):

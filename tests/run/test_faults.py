@@ -1,5 +1,6 @@
 """What goes wrong in real runs: workers that die, blocks that cannot be read, full disks, links that lead elsewhere."""
 
+import errno
 import json
 import os
 import shutil
@@ -18,6 +19,8 @@ from benchmarks.faults import environment
 from geoseg.cli import main
 from geoseg.config import RunSettings
 from geoseg.files import sha256_file
+from geoseg.raster.strips import write_strip
+from geoseg.run import tasks
 from geoseg.run.journal import journals, read_journal
 from geoseg.run.mapping import map_scenes
 from geoseg.run.verify import verify_folder
@@ -138,6 +141,23 @@ def test_a_bad_block_is_nodata_only_when_asked(color_model, tmp_path):
     assert (classes(out)[224:256, 32:64] == 255).all()
     assert run_map(path, out, color_model, on_bad_block="nodata").results[0].status == "up to date"
     assert run_map(path, out, color_model).results[0].status == "partial", "a map with such holes is not whole"
+
+
+def test_bad_blocks_of_a_strip_that_is_tried_again_count_once(color_model, tmp_path, monkeypatch):
+    path = mosaic(tmp_path / "in.tif", nodata=0, **TILED)
+    damage(path, BAD)
+    failures = [OSError(errno.EIO, "a disk that was away")]
+
+    def written(*arguments):
+        counts = write_strip(*arguments)
+        if failures:
+            raise failures.pop()
+        return counts
+
+    monkeypatch.setattr(tasks, "write_strip", written)
+    done = run_map(path, tmp_path / "out", color_model, on_bad_block="nodata", strip_rows=100)
+    assert not failures
+    assert "1,024 pixels lie in blocks that cannot be decoded: taken as nodata" in done.results[0].warnings
 
 
 def test_a_file_that_goes_away_is_no_bad_block(color_model, tmp_path):

@@ -128,6 +128,19 @@ def test_looking_for_the_holder_does_not_keep_a_run_out(color_model, tmp_path):
     assert holder(tmp_path) is None
 
 
+def test_a_scene_that_was_finished_in_the_last_moment_of_a_killed_run_is_done(color_model, tmp_path):
+    """After its record was written, and before the journal could tell."""
+    path, out = scene(tmp_path / "in.tif"), tmp_path / "out"
+    settings = RunSettings(inputs=(str(path),), output=out, model=color_model, workers=0, quiet=True)
+    assert map_scenes(settings).exit_code == 0
+    (journal,) = journals(out)
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join(line for line in lines if '"over"' not in line and '"scene_over"' not in line))
+    assert [s.state for s in folder_status(out).scenes] == ["done"]
+    assert map_scenes(settings).exit_code == 0
+    assert folder_status(out).ok
+
+
 def test_the_journal_outlives_a_torn_line(out):
     (journal,) = journals(out)
     before = list(read_journal(journal))
