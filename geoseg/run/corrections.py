@@ -48,8 +48,11 @@ def _is_edited(path: Path, records: list[dict[str, Any]]) -> bool:
         return bool(written_as) and sha256_file(path) not in written_as
     try:
         written = written_digests(path)
-        # QGIS changes a file by opening it, so what counts are its features.
-        return written is None or digest_tables(path, written.tables).tables != written.tables
+        # QGIS changes a file by opening it, so what counts are its features, styles and project, and what else is in it.
+        if written is None:
+            return True
+        now = digest_tables(path, written.tables)
+        return now.tables != written.tables or bool(now.added)
     except OutputError:
         return False  # damaged
 

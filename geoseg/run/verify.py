@@ -99,9 +99,10 @@ def _geopackage(path: Path, record: dict[str, Any]) -> str:
     if now.change_counter == wrote["change_counter"]:
         raise OutputError(f"{path}: its bytes changed, but no program of SQLite wrote it (bit rot).")
     edited = [layer for layer, digest in wrote["tables"].items() if now.tables[layer] != digest]
+    edited += [f"{table} (added)" for table in now.added]
     if not edited:
         return "opened since; its features are those written"
-    gone = [layer for layer in edited if not now.tables[layer]]
+    gone = [layer for layer in wrote["tables"] if not now.tables[layer]]
     return f"edited since: {', '.join(edited)}" + (f" (gone: {', '.join(gone)})" if gone else "")
 
 

@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import shutil
+import sqlite3
+from contextlib import closing
 
 import geopandas
 import numpy as np
@@ -67,10 +69,37 @@ def test_a_corrected_map_is_kept_beside_the_new_one(mapped, tmp_path, again):
     assert {p.name for p in out.glob("*.gpkg")} == {"a.gpkg", "a.edited.gpkg", "a.edited-2.gpkg"}
 
 
-def test_a_map_that_was_only_opened_is_replaced(mapped, tmp_path):
-    import sqlite3
-    from contextlib import closing
+def add_layer(path):
+    mine = geopandas.GeoDataFrame({"kind": [1]}, geometry=[shapely.box(0, 0, 1, 1)], crs="EPSG:32633")
+    mine.to_file(path, layer="my_trees", mode="a")
 
+
+def execute_sql(statement):
+    def change(path):
+        with closing(sqlite3.connect(path)) as db:
+            db.execute(statement)
+            db.commit()
+
+    return change
+
+
+@pytest.mark.parametrize("change", [
+    add_layer,
+    execute_sql("create table owners (name text)"),
+    execute_sql("update layer_styles set styleQML = '' where f_table_name = 'green'"),
+], ids=["a layer", "a table", "a style"])  # fmt: skip
+def test_what_was_added_to_a_map_is_kept_too(mapped, tmp_path, change):
+    path, out = scene(tmp_path / "in" / "a.tif"), tmp_path / "out"
+    mapped(path)
+    change(out / "a.gpkg")
+    before = sha256_file(out / "a.gpkg")
+    result = mapped(path, overwrite=True)
+    assert any("kept as a.edited.gpkg" in text for text in result.warnings)
+    assert sha256_file(out / "a.edited.gpkg") == before
+    assert mapped(path, overwrite=True).warnings == ()
+
+
+def test_a_map_that_was_only_opened_is_replaced(mapped, tmp_path):
     path, out = scene(tmp_path / "in" / "a.tif"), tmp_path / "out"
     mapped(path)
     with closing(sqlite3.connect(out / "a.gpkg")) as db:

@@ -268,14 +268,22 @@ def test_truncated_and_holed_rasters(out):
 
 
 def test_a_geopackage_that_qgis_opened_is_not_damaged(out, capsys):
-    """QGIS switches to a write-ahead log and back, and saves styles."""
+    """QGIS switches to a write-ahead log and back."""
     with closing(sqlite3.connect(out / "good.gpkg")) as db:
         db.execute("pragma journal_mode = wal")
-        db.execute("update layer_styles set description = 'seen'")
+        db.execute("update gpkg_contents set description = 'seen'")
         db.commit()
         db.execute("pragma journal_mode = delete")
     assert findings(out) == {"good.gpkg": ("changed", "opened since; its features are those written")}
     assert main(["verify", str(out)]) == 0
+
+
+def test_what_was_added_is_named(out):
+    with closing(sqlite3.connect(out / "good.gpkg")) as db:
+        db.execute("create table owners (name text)")
+        db.execute("update layer_styles set styleQML = '' where f_table_name = 'green'")
+        db.commit()
+    assert findings(out) == {"good.gpkg": ("changed", "edited since: layer_styles, owners (added)")}
 
 
 def test_a_corrected_map_is_called_edited(out):
