@@ -72,8 +72,12 @@ class _Source(_Settings):
     @field_validator("group")
     @classmethod
     def _compiles(cls, pattern: str) -> str:
-        if pattern and re.compile(pattern).groups != 1:
-            raise ValueError(f"'{pattern}' has {re.compile(pattern).groups} groups, but must have one")
+        try:
+            groups = re.compile(pattern).groups
+        except re.error as exc:
+            raise ValueError(f"'{pattern}' is no regular expression ({exc})") from exc
+        if pattern and groups != 1:
+            raise ValueError(f"'{pattern}' has {groups} groups, but must have one")
         return pattern
 
 

@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import click
 
-from geoseg.vector.formats import LayerFormat
+from geoseg.vector.formats import LayerFormat, layer_files
 
 _PATH = click.Path(path_type=Path)
 
@@ -32,4 +32,5 @@ def vectorize_command(config: Path | None, **options: Any) -> None:
     settings = load_vectorize_settings(config, {k: v for k, v in options.items() if v is not None})
     counts = vectorize(settings, lambda text: click.echo(f"warning: {text}", err=True))
     click.echo(", ".join(f"{count:,} {layer}" for layer, count in counts.items()))
-    click.echo(f"written: {settings.output}")
+    files = layer_files(settings.output.parent, settings.output.stem, counts, settings.format)
+    click.echo(f"written: {', '.join(str(path) for path in files)}")

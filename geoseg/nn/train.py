@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from geoseg.card import write_card
 from geoseg.contract import Contract
 from geoseg.contract import Source as SourceRecord
+from geoseg.errors import TrainingError
 from geoseg.files import write_json
 from geoseg.nn.data import GridWindows, RandomWindows, TrainingData, Window, read_data
 from geoseg.nn.data_sources import labelled
@@ -39,6 +40,7 @@ def train(config: TrainConfig, *, resume: bool = True) -> Path:
     # Loader processes are forked: a lock held by a thread of OpenCV's pool would stay locked in them for ever.
     cv2.setNumThreads(0)
     quiet_lightning()
+    _check_folders(config)
     data = read_data(config)
     resumed = checkpoint_to_go_on_from(config, data, resume=resume)
     if config.threads:
@@ -54,6 +56,14 @@ def train(config: TrainConfig, *, resume: bool = True) -> Path:
     model_dir = export(config, config.run_dir / BEST, data)
     mark_over(config)
     return model_dir
+
+
+def _check_folders(config: TrainConfig) -> None:
+    """Raise TrainingError where a file is in the place of a folder that is written to, at the end at the latest."""
+    for folder in (config.output, config.run_dir):
+        there = next(p for p in (folder, *folder.parents) if p.exists())
+        if not there.is_dir():
+            raise TrainingError(f"{folder}: {there} is a file, but a folder is written there. Name another one.")
 
 
 def export(config: TrainConfig, checkpoint: Path, data: TrainingData) -> Path:

@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import os
+import re
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -86,6 +87,11 @@ def choose_cluster(settings: RunSettings) -> Cluster | None:
         return load_cluster(settings.cluster)
     if settings.scheduler is not None:
         is_file = Path(settings.scheduler).is_file()
+        if not is_file and not re.search(r"://|:\d+$", settings.scheduler):
+            raise ConfigError(
+                f"scheduler {settings.scheduler}: neither a file nor an address such as tls://HOST:8786. Name the file "
+                "that dask scheduler --scheduler-file wrote, or an address."
+            )
         place = {"scheduler_file": settings.scheduler} if is_file else {"address": settings.scheduler}
         return AddressCluster.model_validate({"kind": "address", **place})
     if settings.workers == 0:

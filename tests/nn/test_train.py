@@ -239,6 +239,18 @@ def test_kernels_are_kept_small_while_they_learn(tmp_path):
         assert not weight[..., [0, 4]].any()
 
 
+@pytest.mark.parametrize("key", ["output", "run_dir"])
+def test_a_file_in_the_place_of_a_folder_is_told_before_the_first_step(tmp_path, key):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(TrainingError, match="file is a file, but a folder is written there"):
+        train(config(tmp_path, **{key: str(tmp_path / "file" / "x")}))
+
+
+def test_what_is_no_regular_expression_is_told(tmp_path):
+    with pytest.raises(ConfigError, match="is no regular expression"):
+        load_train_config(settings(tmp_path, source("rasters", tmp_path) | {"group": r"[\\.tif"}))
+
+
 def test_kernels_are_kept_small_wherever_the_model_has_moved():
     conv = torch.nn.Conv2d(4, 4, 5, padding=2, groups=4)
     limit_kernels(conv, 3)

@@ -424,6 +424,7 @@ def test_the_log_has_one_json_object_a_line(town_scene, color_model, tmp_path):
         (["{scene}", "--bands", "a,b"], "not of the form 1,2,3"),
         (["{scene}", "--nonsense"], "No such option"),
         (["{scene}", "--model", "nowhere"], "not a directory"),
+        (["{scene}", "--scheduler", "nowhere.json"], "neither a file nor an address"),
         (["{scene}", "--scheduler", "tcp://127.0.0.1:1"], "no Dask scheduler answers"),
     ],
 )

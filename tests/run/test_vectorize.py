@@ -143,3 +143,10 @@ def test_confidence_must_be_percent_on_the_same_grid(classes, tmp_path):
 def test_an_output_that_cannot_be_is_said_in_one_line(classes, tmp_path, capsys, target):
     assert main(["vectorize", str(classes), "-o", target.format(classes=classes, folder=tmp_path)]) == 1
     assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["geopackage", "geoparquet", "flatgeobuf"])
+def test_the_command_names_the_files_that_it_wrote(classes, tmp_path, capsys, kind):
+    assert main(["vectorize", str(classes), "-o", str(tmp_path / "x.gpkg"), "--format", kind]) == 0
+    told = capsys.readouterr().out.splitlines()[-1].removeprefix("written: ").split(", ")
+    assert sorted(told) == sorted(str(p) for p in tmp_path.iterdir() if p.suffix in (".gpkg", ".parquet", ".fgb"))
