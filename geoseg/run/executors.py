@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from geoseg.cluster_config import Cluster
+from geoseg.cluster_config import Cluster, CudaCluster, LocalCluster
 from geoseg.config import RunSettings
 from geoseg.errors import ClusterLost
 from geoseg.run.cluster import open_client
@@ -20,6 +20,9 @@ from geoseg.run.worker import NETWORK
 
 _LOOK_S = 1.0
 """How long the list of workers is taken as true."""
+_POLL_S = 0.01
+_PATIENCE_S = 120.0
+"""How long a run waits for processes of this machine while there is none: they are replaced in seconds, or never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +89,8 @@ class DaskExecutor:
     where no network is left to run.
     """
 
-    def __init__(self, client: Any) -> None:
-        """Use a connected `distributed.Client`."""
+    def __init__(self, client: Any, *, gives_up: bool = False) -> None:
+        """Use a connected `distributed.Client`; with `gives_up`, a cluster without workers is lost after a while."""
         from distributed import KilledWorker, as_completed
 
         self._killed: type[BaseException] = KilledWorker
@@ -98,6 +101,7 @@ class DaskExecutor:
         self._workers: dict[str, bool] = {}
         self._looked = -math.inf
         self._tries = 0
+        self._gives_up = gives_up
 
     @property
     def workers(self) -> int:
@@ -126,6 +130,8 @@ class DaskExecutor:
 
     def next_outcome(self) -> Outcome:
         """Wait for any task; raises ClusterLost."""
+        if self._gives_up:
+            self._wait()
         future = next(self._completed)
         task = self._tasks.pop(future.key)
         value: Any = None
@@ -140,6 +146,22 @@ class DaskExecutor:
             raise ClusterLost("The scheduler went away. What is done stays; run the same command again to go on.")
         future.release()
         return Outcome(task, value, error)
+
+    def _wait(self) -> None:
+        """Wait until a task is over; raises ClusterLost where no worker is left to do one."""
+        seen = looked = time.monotonic()
+        while not self._completed.has_ready():
+            time.sleep(_POLL_S)
+            now = time.monotonic()
+            if now - looked > _LOOK_S:
+                looked = now
+                if self._client.scheduler_info()["workers"]:
+                    seen = now
+            if now - seen > _PATIENCE_S:
+                raise ClusterLost(
+                    "All worker processes ended, and no new one could be started, often for want of memory. What is done "
+                    "stays; run the same command again to go on, with fewer --workers if it comes again."
+                )
 
     def _of(self, lane: Lane) -> list[str]:
         """Addresses of the workers of a lane, as of a second ago: clusters grow and shrink."""
@@ -163,4 +185,4 @@ def open_executor(cluster: Cluster | None, settings: RunSettings) -> Iterator[Ex
         yield SerialExecutor()
         return
     with open_client(cluster, settings) as client:
-        yield DaskExecutor(client)
+        yield DaskExecutor(client, gives_up=isinstance(cluster, (LocalCluster, CudaCluster)))

@@ -8,7 +8,8 @@ import pytest
 
 from geoseg.cluster_config import CudaCluster, LocalCluster
 from geoseg.config import RunSettings
-from geoseg.errors import ConfigError
+from geoseg.errors import ClusterLost, ConfigError
+from geoseg.run import executors
 from geoseg.run.cluster import _specs, choose_cluster
 from geoseg.run.executors import open_executor
 from geoseg.run.gpus import has_gpu
@@ -98,6 +99,16 @@ def test_a_value_lost_with_its_worker_is_no_task_that_never_ends(tmp_path):
         executor.submit(LostWithItsWorker(str(tmp_path / "done once")))
         assert isinstance(executor.next_outcome().error, WorkerLost)
         assert len(run_all(executor, [Where("n", "network")])) == 1
+
+
+@pytest.mark.slow
+def test_a_run_whose_workers_are_gone_for_good_ends(monkeypatch):
+    monkeypatch.setattr(executors, "_PATIENCE_S", 2.0)
+    with open_executor(LocalCluster(kind="local", workers=1, vector_workers=0), RunSettings()) as executor:
+        executor.submit(Where("n", "network", 30.0))
+        executor._client.retire_workers(close_workers=True)
+        with pytest.raises(ClusterLost, match="no new one could be started"):
+            executor.next_outcome()
 
 
 @pytest.mark.slow
