@@ -94,7 +94,7 @@ def _value(task: Task) -> Any:
         return Runtime("cpu", "float32")
     if isinstance(task, SegmentTask):
         strip = {"fingerprint": task.plan.fingerprint, "first": task.strip.first, "stop": task.strip.stop}
-        return StripRecord(**strip, sha256="", bytes=0, counts={}, seconds={"all": 0.0}, host="")
+        return StripRecord(**strip, sha256="", bytes=0, counts={}, seconds={"all": 0.0}, precision="float32", host="")
     if isinstance(task, RasterTask):
         return {}
     return Published({}, {}, TableDigests(0, {})) if isinstance(task, PublishTask) else Path()
