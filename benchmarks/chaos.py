@@ -1,7 +1,8 @@
-"""python -m benchmarks.chaos [KILLS [SEED [WORKERS]]]: `kill -9` at random moments, of workers and of the driver, until KILLS are done.
+"""python -m benchmarks.chaos [KILLS [SEED [WORKERS]]]: `kill -9` at random moments, of workers and of the driver.
 
-A scene of more than 40 strips is mapped by three worker processes, or as many as are asked for. Once a driver is killed, the same command is given
-again; once a scene is finished, it is begun anew in an empty folder. What must hold, and ends the program where it does not:
+Until KILLS are done, a scene of more than 40 strips is mapped by WORKERS processes (three). Once a driver is killed, the
+same command is given again; once a scene is finished, it is begun anew in an empty folder. What must hold, and ends the
+program where it does not:
 
 - the final outputs are those of the run that nobody disturbed, and every one of them is whole whenever it is there;
 - no strip that was committed is computed again;

@@ -16,7 +16,11 @@ NODATA = 255
 Rule = Literal["building", "road", "area"]
 """How a class becomes features: squared footprints, a network, or plain areas."""
 
-RESERVED_TABLES = ("gpkg_", "rtree_", "sqlite_", "layer_styles", "qgis_projects")
+FORMAT_TABLES = ("gpkg_", "rtree_", "sqlite_")
+"""How the names of a GeoPackage's own tables begin."""
+QGIS_TABLES = ("layer_styles", "qgis_projects")
+"""Where QGIS keeps styles and projects in a GeoPackage."""
+RESERVED_TABLES = FORMAT_TABLES + QGIS_TABLES
 """Beginnings of names that tables of a GeoPackage may not have: its own, and those of QGIS."""
 
 _LAYER_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")

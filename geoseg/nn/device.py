@@ -1,6 +1,5 @@
 """Which device and arithmetic a model runs in."""
 
-import gc
 import os
 
 import torch
@@ -43,8 +42,6 @@ def prepare_process(threads: int | None) -> None:
     """
     torch.set_num_threads(threads or int(os.environ.get("GEOSEG_THREADS", len(os.sched_getaffinity(0)))))
     _keep_freed_memory()
-    # Modules are no garbage: to look for some among their million objects takes a second when the process ends.
-    gc.freeze()
     if torch.cuda.is_available():
         torch.backends.cudnn.benchmark = True  # tiles come in four shapes at most
 

@@ -93,7 +93,9 @@ def segment(
             release()
             opened = SceneReader(scene, bands, tolerant=tolerant)
             _passes[key] = ScenePass(forward_of(spec), opened, grid, enlargement), opened
-        take_seconds(), take_lost_pixels()  # of a strip that failed
+        # What a strip that failed has left.
+        take_seconds()
+        take_lost_pixels()
         scene_pass, reader = _passes[key]
         try:
             yield from scene_pass.strip(strip)

@@ -99,7 +99,7 @@ class DaskExecutor:
         self._completed = as_completed([], loop=client.loop)
         self._tasks: dict[str, Task] = {}
         self._workers: dict[str, bool] = {}
-        self._looked = -math.inf
+        self._looked = self._seen = -math.inf
         self._tries = 0
         self._gives_up = gives_up
 
@@ -149,29 +149,30 @@ class DaskExecutor:
 
     def _wait(self) -> None:
         """Wait until a task is over; raises ClusterLost where no worker is left to do one."""
-        seen = looked = time.monotonic()
+        self._seen = time.monotonic()
         while not self._completed.has_ready():
             time.sleep(_POLL_S)
-            now = time.monotonic()
-            if now - looked > _LOOK_S:
-                looked = now
-                if self._client.scheduler_info()["workers"]:
-                    seen = now
-            if now - seen > _PATIENCE_S:
+            self._look()
+            if time.monotonic() - self._seen > _PATIENCE_S:
                 raise ClusterLost(
                     "All worker processes ended, and no new one could be started, often for want of memory. What is done "
                     "stays; run the same command again to go on, with fewer --workers if it comes again."
                 )
 
     def _of(self, lane: Lane) -> list[str]:
-        """Addresses of the workers of a lane, as of a second ago: clusters grow and shrink."""
-        if time.monotonic() - self._looked > _LOOK_S:
-            workers = self._client.scheduler_info()["workers"]
-            if workers:  # otherwise they are being replaced
-                self._workers = {address: NETWORK in worker["resources"] for address, worker in workers.items()}
-            self._looked = time.monotonic()
+        """Addresses of the workers of a lane."""
+        self._look()
         all_alike = not self._is_mixed or (lane == "cpu" and all(t.lane == "cpu" for t in self._tasks.values()))
         return [a for a, network in self._workers.items() if all_alike or network is (lane == "network")]
+
+    def _look(self) -> None:
+        """Know the workers as of a second ago: clusters grow and shrink."""
+        if time.monotonic() - self._looked > _LOOK_S:
+            workers = self._client.scheduler_info()["workers"]
+            self._looked = time.monotonic()
+            if workers:  # otherwise they are being replaced
+                self._workers = {address: NETWORK in worker["resources"] for address, worker in workers.items()}
+                self._seen = self._looked
 
     @property
     def _is_mixed(self) -> bool:

@@ -10,13 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import OutputError
+from geoseg.legend import FORMAT_TABLES, QGIS_TABLES
 from geoseg.vector.tables import DIGESTS_URI
-
-BESIDE = ("layer_styles", "qgis_projects")
-"""Tables of styles and of the project, which people change too."""
-
-_OWN_TABLES = ("gpkg_", "rtree_", "sqlite_")
-"""How the names of tables begin that belong to the format."""
 
 _HEADER = b"SQLite format 3\0"
 _COUNTER = slice(24, 28)
@@ -30,7 +25,7 @@ class TableDigests:
     change_counter: int
     """Transactions that the file has seen: the same count with other bytes means that no program of SQLite wrote them."""
     tables: dict[str, str]
-    """Layer, or one of `BESIDE` → sha256 of its rows."""
+    """Layer, or one of `QGIS_TABLES` → sha256 of its rows."""
     added: tuple[str, ...] = ()
     """Tables that geoseg did not write."""
 
@@ -50,7 +45,7 @@ def digest_tables(path: Path, layers: Iterable[str]) -> TableDigests:
             tables = {layer: digest_rows(db, layer) for layer in layers}
             query = "select name from sqlite_master where type in ('table', 'view') order by name"
             found = [row[0] for row in db.execute(query)]
-            added = tuple(n for n in found if n not in {*tables, *BESIDE} and not n.startswith(_OWN_TABLES))
+            added = tuple(n for n in found if n not in {*tables, *QGIS_TABLES} and not n.startswith(FORMAT_TABLES))
             return TableDigests(int.from_bytes(head[_COUNTER], "big"), tables, added)
     except (sqlite3.Error, OSError) as exc:
         raise OutputError(f"{path}: its database cannot be read ({exc}).") from exc

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from geoseg.errors import OutputError
 from geoseg.files import atomic, write_error
-from geoseg.legend import RESERVED_TABLES
+from geoseg.legend import QGIS_TABLES, RESERVED_TABLES
 from geoseg.memory import give_back_memory
-from geoseg.vector.digest import BESIDE, digest_rows
+from geoseg.vector.digest import digest_rows
 from geoseg.vector.formats import check_closed
 from geoseg.vector.metadata import GeoPackageMeta, layer_title
 from geoseg.vector.schema import FieldType, GeometryType, Layer
@@ -81,7 +81,7 @@ def write_geopackage(
             with closing(sqlite3.connect(temporary, isolation_level=None)) as db:
                 add_tables(db, schemas, meta, path.name)
                 _check_rows(db, sent)
-                add_digests(db, {table: digest_rows(db, table) for table in (*sent, *BESIDE)}, meta)
+                add_digests(db, {table: digest_rows(db, table) for table in (*sent, *QGIS_TABLES)}, meta)
             check_closed(path)
     except _SourceError as exc:
         raise exc.error from None

@@ -401,10 +401,10 @@ def test_hostile_configurations(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_kills_change_nothing(color_model):
+def test_ten_kills_change_nothing(color_model):
     """Of workers and drivers, at random moments: see benchmarks/chaos.py for what is checked."""
     from benchmarks.chaos import chaos
 
-    tally = chaos(kills=7, seed=11, workers=2, model=color_model)
-    assert tally.kills.total() == 7
+    tally = chaos(kills=10, seed=11, workers=2, model=color_model)
+    assert tally.kills.total() == 10
     assert tally.finished >= 1
