@@ -84,12 +84,12 @@ def test_a_forward_gives_the_logits_of_the_network(name, encoder, contract):
 @pytest.mark.parametrize(("name", "encoder"), [*NETWORKS, *MORE])
 def test_a_forward_in_bfloat16_is_as_near_as_the_network_in_bfloat16(name, encoder, contract):
     model = trained(name, encoder)
-    image = torch.randn(1, 3, 192, 256).contiguous(memory_format=torch.channels_last)
+    images = torch.randn(4, 3, 192, 256).contiguous(memory_format=torch.channels_last)  # attention errs by the image
     with torch.inference_mode():
-        exact = model(image)
+        exact = model(images)
         with torch.autocast("cpu", torch.bfloat16):
-            plain = copy.deepcopy(model).to(memory_format=torch.channels_last)(image).float()
-    error = (runs(model, image, contract, "bfloat16").float() - exact).square().mean().sqrt()
+            plain = copy.deepcopy(model).to(memory_format=torch.channels_last)(images).float()
+    error = (runs(model, images, contract, "bfloat16").float() - exact).square().mean().sqrt()
     assert error <= 1.1 * (plain - exact).square().mean().sqrt() + 1e-3 * exact.std()
 
 

@@ -22,7 +22,7 @@ def available(dtype: torch.dtype) -> bool:
     """Whether this build of PyTorch has the operators, and they compute on this processor what they should in `dtype`."""
     with torch.inference_mode(mode=False), torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        x, other = torch.randn(2, 1, 16, 8, 8, dtype=dtype)
+        x, other = (t.contiguous(memory_format=torch.channels_last) for t in torch.randn(2, 1, 16, 8, 8, dtype=dtype))
         conv = nn.Conv2d(16, 16, 3, padding=1, dtype=dtype)
         transposed = nn.ConvTranspose2d(16, 16, 4, stride=2, padding=1, dtype=dtype)
         wanted = [conv(x).relu(), (conv(x) + other).relu(), transposed(x).clamp(0, 6)]
