@@ -37,6 +37,27 @@ def set_aside(work: Path | None, fingerprint: str, outputs: Iterable[Path]) -> l
     return told
 
 
+def drop_outdated(work: Path, fingerprint: str, folder: Path, written: Iterable[str]) -> list[str]:
+    """Remove the files in `folder` that an earlier map of the scene left: beside this one they would pass for its own.
+
+    Those that people changed are set aside; returns a line for each. Other formats of the same map stay. `written` are the
+    names of what this map wrote. Raises OutputError where a file is open in another program, OSError where it cannot go.
+    """
+    last = ledger.last_record(work)
+    if last is None or ledger.is_same_map(last, fingerprint):
+        return []
+    told = []
+    for name in sorted(last["sha256"].keys() - {*written}):
+        path = folder / Path(name).name
+        check_closed(path)
+        if path.is_file() and _is_edited(path, [last]):
+            kept = _free_name(path)
+            told.append(f"{path.name} is of the map before and was changed since: kept as {kept.name}")
+            path.rename(kept)
+        path.unlink(missing_ok=True)
+    return told
+
+
 def _is_edited(path: Path, records: list[dict[str, Any]]) -> bool:
     """Whether people put work into a file, or made it.
 

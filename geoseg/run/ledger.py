@@ -150,6 +150,12 @@ def last_record(work: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and {"path", "fingerprint", "sha256"} <= found.keys() else None
 
 
+def is_same_map(record: dict[str, Any], fingerprint: str) -> bool:
+    """Whether a scene record tells of the whole map of this fingerprint, to which other outputs may be added."""
+    whole = record.get("status") == "done" and not record.get("unreadable")
+    return whole and record["fingerprint"] == fingerprint
+
+
 def note_publication(work: Path, written: dict[str, Any]) -> None:
     """Leave word of the layers that are written, before the scene record says so."""
     write_json(work / _PUBLISHED, written)

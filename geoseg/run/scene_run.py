@@ -5,7 +5,7 @@ strips ──▶ class raster, confidence, rows of blocks ──▶ GeoPackage a
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from geoseg.errors import DiskFull, OutputError
 from geoseg.files import output_error, sha256_json
 from geoseg.raster.strips import CLASSES_BAND, CONFIDENCE_BAND
 from geoseg.run import ledger
+from geoseg.run.corrections import drop_outdated
 from geoseg.run.executors import Outcome
 from geoseg.run.ledger import StripRecord
 from geoseg.run.plan import RunPlan, ScenePlan
@@ -88,6 +89,7 @@ class SceneRun:
         self._digests: dict[str, str] = {}
         self._published: Published | None = None
         self._unreadable = 0
+        self._warnings: list[str] = []
 
     def start(self) -> None:
         """Prepare the work folder and lay out the first stage."""
@@ -139,9 +141,13 @@ class SceneRun:
             self._digests |= value
         elif isinstance(task, PublishTask):
             self._published = value
-            for text in value.warnings:
-                self._observe("warning", {"scene": self.plan.name, "warning": text})
+            self._warn(value.warnings)
             self._digests |= value.sha256
+
+    def _warn(self, warnings: Iterable[str]) -> None:
+        for text in warnings:
+            self._observe("warning", {"scene": self.plan.name, "warning": text})
+            self._warnings.append(text)
 
     def _remark(self, task: SegmentTask, record: StripRecord) -> None:
         """Say what a strip did otherwise than usual."""
@@ -186,30 +192,38 @@ class SceneRun:
         if self._broken:
             self._end("failed", self._broken)
             return
+        plan = self.plan
         status: Literal["partial", "done"] = "partial" if self._failed else "done"
         if self._run.settings.on_bad_block == "nodata":
-            self._unreadable = ledger.unreadable(self.plan.work, self.plan.strips)
+            self._unreadable = ledger.unreadable(plan.work, plan.strips)
         try:
-            ledger.finish(self.plan.work, self._record(status))
+            self._warn(drop_outdated(plan.work, plan.fingerprint, self._run.output, self._digests))
+            ledger.finish(plan.work, self._record(status))
         except (OSError, OutputError) as exc:
             self._end_unwritten(exc)
             return
         self._end(status, "; ".join(f"rows {self._rows(i)}: {reason}" for i, reason in self._failed.items()))
 
     def _record(self, status: str) -> dict[str, Any]:
-        published = self._published
-        path = str(self.plan.scene.path.absolute())
+        plan, published = self.plan, self._published
+        path = str(plan.scene.path.absolute())
+        tables = asdict(published.tables) if published and published.tables else {}
+        sha256 = self._digests
+        last = ledger.last_record(plan.work)
+        if last is not None and ledger.is_same_map(last, plan.fingerprint):  # its other formats are still of this map
+            sha256 = {n: digest for n, digest in last["sha256"].items() if (self._run.output / n).is_file()} | sha256
+            tables = tables or last["tables"]
         return {
             "status": status,
-            "fingerprint": self.plan.fingerprint,
+            "fingerprint": plan.fingerprint,
             "unreadable": self._unreadable,
             "path": redacted(path),
             "path_sha256": sha256_json(path),
             "failed_rows": {self._rows(i): reason for i, reason in self._failed.items()},
             "layers": published.layers if published else {},
-            "sha256": self._digests,
-            "bytes": {name: (self._run.output / name).stat().st_size for name in self._digests},
-            "tables": asdict(published.tables) if published and published.tables else {},
+            "sha256": sha256,
+            "bytes": {name: (self._run.output / name).stat().st_size for name in sha256},
+            "tables": tables,
         }
 
     def _end_unwritten(self, exc: OSError | OutputError) -> None:
@@ -225,11 +239,10 @@ class SceneRun:
 
     def _end(self, status: Literal["done", "partial", "failed"], reason: str) -> None:
         plan = self.plan
-        warnings = plan.warnings
+        warnings = [*plan.warnings]
         if self._unreadable:
-            warnings += (f"{self._unreadable:,} pixels lie in blocks that cannot be decoded: taken as nodata",)
-        if self._published:
-            warnings += self._published.warnings
+            warnings.append(f"{self._unreadable:,} pixels lie in blocks that cannot be decoded: taken as nodata")
+        warnings += self._warnings
         self.over = True
         self.ready.clear()
         result = SceneResult(
@@ -241,7 +254,7 @@ class SceneRun:
             pixels=plan.pending_pixels,
             seconds=round(time.perf_counter() - self._started, 3),
             outputs=tuple(str(p) for p in plan.outputs.all) if status != "failed" else (),
-            warnings=warnings,
+            warnings=tuple(warnings),
         )
         self._tell(result)
         self._observe("scene_over", {"name": plan.name, "status": status, "reason": reason})

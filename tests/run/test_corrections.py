@@ -250,6 +250,23 @@ def test_what_a_killed_run_had_published_is_not_taken_for_an_edit(mapped, tmp_pa
     assert not (work / "published.json").exists()
 
 
+def test_what_another_map_of_the_scene_left_does_not_lie_beside_the_new_one(mapped, tmp_path):
+    path, out = scene(tmp_path / "in" / "a.tif"), tmp_path / "out"
+    mapped(path, keep_confidence=True)
+    mapped(path, format="flatgeobuf")  # the same map: what it has already stays
+    both = {p.name for p in out.glob("a*")}
+    assert both > {"a.gpkg", "a.qgz", "a_confidence.tif", "a_buildings.fgb", "a_classes.tif.aux.xml"}
+    assert {f.state for f in verify_folder(out)} == {"whole"}
+    assert mapped(path, keep_confidence=True).status == "up to date"
+    assert mapped(path, overlap=32).warnings == ()
+    assert {p.name for p in out.glob("a*")} == {n for n in both if "confidence" not in n and not n.endswith(".fgb")}
+    assert {f.state for f in verify_folder(out)} == {"whole"}
+    corrected(out / "a.gpkg")
+    (text,) = mapped(path, format="flatgeobuf", overlap=96).warnings
+    assert text == "a.gpkg is of the map before and was changed since: kept as a.edited.gpkg"
+    assert {p.name for p in out.glob("a*.*") if p.suffix in (".gpkg", ".qgz")} == {"a.edited.gpkg"}
+
+
 def test_where_a_correction_went_is_told_by_the_second_try_too(mapped, tmp_path):
     path, out = scene(tmp_path / "in" / "a.tif"), tmp_path / "out"
     mapped(path)
