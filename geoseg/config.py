@@ -1,5 +1,6 @@
 """The settings of a run: one strict model for the YAML file, the command line and the pipelines."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -65,7 +66,7 @@ class RunSettings(_Strict):
     """File that describes the cluster to run on, see configs/cluster."""
     insecure_network: bool = False
     """Let Dask speak over the network without TLS, where nobody else is on it."""
-    shard: Annotated[str, Field(pattern=r"^[1-9]\d*/[1-9]\d*$")] | None = None
+    shard: str | None = None
     """`I/N`: map only the I-th of N parts of the scenes, chosen by the hash of their path; N such runs map all."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the network runs; auto takes a GPU where there is one."""
@@ -105,8 +106,9 @@ class RunSettings(_Strict):
         places = [k for k in ("cluster", "scheduler", "workers") if getattr(self, k) is not None]
         if len(places) > 1:
             raise ValueError(f"{' and '.join(places)} exclude each other: each says where the work is done")
-        if self.shard is not None and self.shard_of[0] > self.shard_of[1]:
-            raise ValueError(f"shard {self.shard} must be I/N with I from 1 to N")
+        parts = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", self.shard or "1/1", re.ASCII)
+        if parts is None or int(parts[1]) > int(parts[2]):
+            raise ValueError(f"shard is '{self.shard}', but must be I/N with I from 1 to N, such as 1/4")
         return self
 
     @property

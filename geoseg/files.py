@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from geoseg.errors import DiskFull, OutputError
+from geoseg.errors import ConfigError, DiskFull, OutputError
 
 _LITTLE_BYTES = 2**20
 """A disk with less space than this is full."""
@@ -39,6 +39,13 @@ def atomic(target: Path) -> Iterator[Path]:
         sync(target.parent)
     except OSError as exc:
         raise output_error(target, exc) from exc
+
+
+def check_folder(folder: Path, option: str) -> None:
+    """Raise ConfigError, before any work, where `folder` is none and cannot be made, for a file is in the way."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise ConfigError(f"{folder}: must be a folder, but {there} is none. Name another with {option}.")
 
 
 def write_json(target: Path, value: Any) -> None:

@@ -15,6 +15,14 @@ _MAX_BYTES = 2**20
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
+_PLAINLY = {
+    "tuple_type": "must be a list, such as [1, 2, 3]",
+    "dict_type": "must be `key: value` lines",
+    "model_type": "must be `key: value` lines",
+}
+"""What pydantic says in the words of Python, in those of YAML."""
+
+
 class _StrictLoader(yaml.SafeLoader):
     """SafeLoader without duplicate keys and without aliases (the stuff of YAML bombs)."""
 
@@ -88,8 +96,10 @@ def _first(exc: ValidationError, model: type[BaseModel]) -> str:
     if not key:  # of several keys at once
         return f"{message}."
     if error["type"] == "missing":
-        return f"{key} is needed."
-    return f"{key}: {message[0].lower() + message[1:]} (got {error['input']!r})."
+        return f"'{key}' is needed."
+    message = _PLAINLY.get(error["type"], message[0].lower() + message[1:])
+    got = "" if isinstance(error["input"], dict) else f" (got {error['input']!r})"
+    return f"{key}: {message}{got}."
 
 
 def _keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

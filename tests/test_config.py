@@ -34,7 +34,7 @@ def test_options_take_the_place_of_keys(tmp_path):
         ("vector: {bilding: {}}", r"unknown key 'vector\.bilding'; the nearest known key is 'building'"),
         ("overlap: 64\noverlap: 32", r"c\.yaml: line 2: duplicate key 'overlap'"),
         ("device: tpu", r"device: input should be 'auto', 'cpu' or 'cuda' \(got 'tpu'\)"),
-        ("overlap: 100", "must be a multiple of 32"),
+        ("overlap: 100", "must be 0 or a positive multiple of 32"),
         ("a: &x [1]\nb: *x", "aliases are not allowed"),
         ("- 1", "'key: value' lines are needed"),
         ("output: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
@@ -42,6 +42,11 @@ def test_options_take_the_place_of_keys(tmp_path):
         ("value_range: [5, 5]", "low < high"),
         ("tile_size: 1000", r"c\.yaml: tile_size is 1000, but must be a positive multiple of 32\.$"),
         ("tile_size: 0", "tile_size is 0"),
+        ("overlap: -32", r"overlap is -32, but must be 0 or a positive multiple of 32\.$"),
+        ("bands: 1,2,3", r"bands: must be a list, such as \[1, 2, 3\] \(got '1,2,3'\)"),
+        ("vector: 5", r"vector: must be `key: value` lines \(got 5\)"),
+        ("shard: 3/2", "shard is '3/2', but must be I/N with I from 1 to N"),
+        ("shard: x", "shard is 'x', but must be I/N"),
     ],
 )
 def test_a_wrong_key_is_named_with_file_and_remedy(tmp_path, text, message):

@@ -168,6 +168,10 @@ def value_table(
 
 def is_vector(path: Path) -> bool:
     """Whether a file is named as one of vectors; raises ConfigError where there is none, or it is not what it is named."""
+    if path.is_dir():
+        raise ConfigError(
+            f"{path}: is a folder, but a map is one file. Name a class raster, a GeoPackage or a GeoJSON."
+        )
     if not path.is_file():
         raise ConfigError(f"{path}: there is no such file.")
     magic = _MAGIC.get(path.suffix.lower())
@@ -220,9 +224,9 @@ def layers_by_class(path: Path, legend: Legend, named: Mapping[str, str], wanted
 
 def bounds_grid(paths: tuple[Path, Path], pixel_size_m: float) -> PixelGrid:
     """A grid over all features of two files of vectors, in the CRS of the second if that is metric, else in UTM."""
-    frames = [geopandas.read_file(p.resolve(), layer=name) for p in reversed(paths) for name in layer_names(p)]
-    frames = [f[f.geometry.notna() & ~f.geometry.is_empty] for f in frames if f.crs is not None]
-    frames = [f for f in frames if len(f)]
+    of_file = [[geopandas.read_file(p.resolve(), layer=name) for name in layer_names(p)] for p in reversed(paths)]
+    of_file = [[own for f in frames if f.crs is not None and len(own := f[_drawn(f)])] for frames in of_file]
+    frames = [frame for frames in of_file for frame in frames]
     if not frames:
         raise ConfigError(f"{paths[0]} and {paths[1]}: no feature with a CRS, so there is nothing to compare.")
     crs = frames[0].crs
@@ -231,6 +235,11 @@ def bounds_grid(paths: tuple[Path, Path], pixel_size_m: float) -> PixelGrid:
     boxes = np.array([f.to_crs(crs).total_bounds for f in frames])
     if not np.isfinite(boxes).all():
         raise ConfigError(f"{paths[0]} and {paths[1]}: some features are too far from the others to lie on one map.")
+    sides = np.split(boxes, [len(of_file[0])])
+    if all(map(len, sides)):
+        grounds = [shapely.box(*side[:, :2].min(axis=0), *side[:, 2:].max(axis=0)) for side in sides]
+        if not grounds[0].intersects(grounds[1]):
+            raise ConfigError(f"{paths[0]} and {paths[1]}: lie on different ground; check what belongs together.")
     west, south = np.floor(boxes[:, :2].min(axis=0) / pixel_size_m) * pixel_size_m
     east, north = boxes[:, 2:].max(axis=0)
     height, width = (max(1, int(np.ceil(n / pixel_size_m))) for n in (north - south, east - west))
@@ -261,7 +270,7 @@ def _read(path: Path, layer: str, grid: PixelGrid) -> geopandas.GeoDataFrame:
         )
     if frame.crs is None:
         raise ConfigError(f"{path}: layer '{layer}' has no CRS; set it in QGIS (Layer, Set CRS) and save again.")
-    frame = frame[frame.geometry.notna() & ~frame.geometry.is_empty].to_crs(grid.crs_wkt)
+    frame = frame[_drawn(frame)].to_crs(grid.crs_wkt)
     # Of areas only areas are kept: hand-drawn ones have spikes, which would be lines.
     flat = shapely.force_2d(frame.geometry.array)
     frame.geometry = shapely.make_valid(flat, method="structure", keep_collapsed=False)
@@ -269,6 +278,13 @@ def _read(path: Path, layer: str, grid: PixelGrid) -> geopandas.GeoDataFrame:
     if mixed.any():
         frame = pd.concat([frame[~mixed], frame[mixed].explode(index_parts=False)])
     return frame[~frame.geometry.is_empty]
+
+
+def _drawn(frame: geopandas.GeoDataFrame) -> NDArray[np.bool_]:
+    """Which features have a geometry with something in it."""
+    shapes = np.asarray(frame.geometry.array, dtype=object)
+    there: NDArray[np.bool_] = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))
+    return there
 
 
 def _of_lines(frame: geopandas.GeoDataFrame) -> geopandas.GeoDataFrame:

@@ -28,11 +28,11 @@ class BufferScores:
     """Share of length that lies near the other network (Heipke and others 1997), and how near."""
 
     correctness: float
-    """Share of the found length within the tolerance of the truth (precision); 1 where nothing was found."""
+    """Share of the found length within the tolerance of the truth (precision); NaN where nothing was found."""
     completeness: float
-    """Share of the true length within the tolerance of what was found (recall); 1 where there is nothing to find."""
+    """Share of the true length within the tolerance of what was found (recall); NaN where there is nothing to find."""
     quality: float
-    """Matched ÷ (found + what was missed): one number of both, 0–1."""
+    """Matched ÷ (found + what was missed): one number of both, 0–1; NaN where there is neither."""
     lateral_rmse_m: float
     """Root mean square distance of the found length that lies within the tolerance; NaN where none does."""
 
@@ -85,9 +85,9 @@ def buffer_scores(found: Lines, truth: Lines, *, tolerance_m: float = 2.0) -> Bu
     lost_m = float(true_m[~seen].sum())
     square = float((away[near] ** 2 * found_m[near]).sum())
     return BufferScores(
-        correctness=matched_m / length_m if length_m else 1.0,
-        completeness=float(true_m[seen].sum()) / float(true_m.sum()) if len(true_m) else 1.0,
-        quality=matched_m / (length_m + lost_m) if length_m + lost_m else 1.0,
+        correctness=matched_m / length_m if length_m else np.nan,
+        completeness=float(true_m[seen].sum()) / float(true_m.sum()) if len(true_m) else np.nan,
+        quality=matched_m / (length_m + lost_m) if length_m + lost_m else np.nan,
         lateral_rmse_m=float(np.sqrt(square / matched_m)) if matched_m else float("nan"),
     )
 
@@ -136,8 +136,11 @@ def apls(
     Control points are all line ends and points every `spacing_m` along the lines. Those of one network are snapped to
     the other, where it is within `snap_m`; for each pair that a path connects, the length L of the path is compared to
     that of the other network, L', at a cost of min(1, |L − L'| / L), or 1 where there is no such path. The score is the
-    harmonic mean of truth → found and found → truth. `sample` control points are drawn at random; None takes all.
+    harmonic mean of truth → found and found → truth; NaN where there is neither. `sample` control points are drawn at
+    random; None takes all.
     """
+    if not len(found) and not len(truth):
+        return float("nan")
     there = _similarity(truth, found, spacing_m, snap_m, sample, seed)
     back = _similarity(found, truth, spacing_m, snap_m, sample, seed)
     return 2 * there * back / (there + back) if there + back else 0.0

@@ -28,7 +28,7 @@ from geoseg.evaluate.maps import (
 from geoseg.evaluate.objects import ObjectTracer, Polygons, object_scores
 from geoseg.evaluate.pixels import PixelCounts, pixel_scores, within
 from geoseg.evaluate.settings import EvaluateSettings
-from geoseg.files import sha256_file
+from geoseg.files import check_folder, sha256_file
 from geoseg.legend import NODATA, Legend, LegendClass
 from geoseg.raster.aligned import PixelGrid
 from geoseg.raster.scene import inspect
@@ -68,6 +68,7 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
 
     Raises ConfigError where they cannot be compared, and what reading them raises.
     """
+    check_folder(settings.output, "-o")
     pair = _comparison(settings)
     counts = PixelCounts(pair.legend.channels, within(settings.boundary_tolerance_m, pair.pixel_m))
     objects = {c.id: _Objects(pair, c) for c in pair.labelled("building")}

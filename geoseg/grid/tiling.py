@@ -140,7 +140,7 @@ def check_tiling(tile_size: int, overlap: int) -> None:
     """Raise ConfigError unless tiles of this size and overlap form a lattice."""
     if tile_size < NETWORK_STRIDE or tile_size % NETWORK_STRIDE:
         raise ConfigError(f"tile_size is {tile_size}, but must be a positive multiple of {NETWORK_STRIDE}.")
-    if overlap < 0 or overlap % NETWORK_STRIDE or 2 * overlap > tile_size:
-        raise ConfigError(
-            f"overlap is {overlap}, but must be a multiple of {NETWORK_STRIDE} from 0 to half the tile size ({tile_size // 2})."
-        )
+    if overlap < 0 or overlap % NETWORK_STRIDE:
+        raise ConfigError(f"overlap is {overlap}, but must be 0 or a positive multiple of {NETWORK_STRIDE}.")
+    if 2 * overlap > tile_size:
+        raise ConfigError(f"overlap is {overlap}, but must be at most half the tile size ({tile_size // 2}).")

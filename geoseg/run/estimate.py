@@ -46,8 +46,8 @@ def estimate(plan: RunPlan) -> Estimate:
     pixels = [s.pending_pixels for s in pending]
     work = max(pixels, default=0) * _STRIP_BYTES_PER_PIXEL
     return Estimate(
-        tiles=sum(len(s.grid) for s in pending),
-        strips=sum(len(s.strips) - len(s.committed) for s in pending),
+        tiles=sum(len(s.grid.cols) * (strip.stop - strip.first) for s in pending for strip in s.missing),
+        strips=sum(len(s.missing) for s in pending),
         scene_pixels=sum(pixels),
         forwarded_pixels=sum(_forwarded(s) for s in pending),
         peak_bytes=max((peak_bytes(s, plan.contract.legend.channels) for s in pending), default=0),
@@ -71,7 +71,5 @@ def _forwarded(scene: ScenePlan) -> int:
     """Pixels of the tile rows of the strips that are left, those that strips share apart."""
     grid = scene.grid
     across = sum(c.padded for c in grid.cols)
-    down = sum(
-        grid.rows[i].padded for s in scene.strips if s.index not in scene.committed for i in range(s.first, s.stop)
-    )
+    down = sum(grid.rows[i].padded for strip in scene.missing for i in range(strip.first, strip.stop))
     return int(across * down * scene.enlargement**2)

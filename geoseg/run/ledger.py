@@ -131,6 +131,8 @@ def begin(work: Path, fingerprint: str, strips: tuple[Strip, ...], keep: frozens
     shutil.rmtree(work / "vector", ignore_errors=True)
     if len(strips) > 1:
         write_json(work / "cut.json", {"fingerprint": fingerprint, "strip_rows": max(s.stop - s.first for s in strips)})
+    else:
+        (work / "cut.json").unlink(missing_ok=True)
 
 
 def finish(work: Path, record: dict[str, Any]) -> None:

@@ -120,6 +120,10 @@ def _take(file: IO[str], *, shared: bool = False) -> bool | None:
                 fcntl.flock(file, mode | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
+            except OSError as exc:
+                raise OutputError(
+                    f"the output folder cannot be locked ({exc.strerror}). Choose one on a file system with file locks."
+                ) from exc
             return mode == fcntl.LOCK_EX
         if time.monotonic() > deadline:
             return None

@@ -12,7 +12,7 @@ from affine import Affine
 from geoseg.config import RunSettings
 from geoseg.contract import Contract, load_contract
 from geoseg.errors import ConfigError, ContractError, OutputError, SceneError
-from geoseg.files import sha256_json
+from geoseg.files import check_folder, sha256_json
 from geoseg.grid.tiling import Grid, Strip
 from geoseg.raster.checks import Limits, Transform
 from geoseg.raster.scene import Scene, inspect
@@ -77,9 +77,14 @@ class ScenePlan:
     """Indices of the strips that an earlier run finished."""
 
     @property
+    def missing(self) -> list[Strip]:
+        """Strips that no run has finished."""
+        return [s for s in self.strips if s.index not in self.committed]
+
+    @property
     def pending_pixels(self) -> int:
         """Pixels that still have to be mapped."""
-        rows = sum(s.row_stop - s.row_start for s in self.strips if s.index not in self.committed)
+        rows = sum(s.row_stop - s.row_start for s in self.missing)
         return 0 if self.done else rows * self.scene.width
 
 
@@ -126,8 +131,7 @@ def plan_run(
     if settings.output is None:
         raise ConfigError("no output folder: name one with -o OUT.")
     output = real(settings.output)
-    if output.exists() and not output.is_dir():
-        raise ConfigError(f"{settings.output}: the output must be a folder, but this is a file.")
+    check_folder(settings.output, "-o")
     contract = load_contract(settings.model_dir)
     if settings.value_range is not None:
         contract = contract.stretched(*settings.value_range)

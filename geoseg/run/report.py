@@ -21,8 +21,10 @@ from rich.progress import (
 from rich.table import Table
 
 from geoseg.config import RunSettings
+from geoseg.errors import ConfigError
 from geoseg.files import output_error
 from geoseg.run.estimate import Estimate
+from geoseg.run.manifest import manifest_name
 from geoseg.run.plan import RunPlan, ScenePlan, status
 from geoseg.run.redact import redacted
 from geoseg.run.scene_run import SceneResult
@@ -93,10 +95,12 @@ class Reporter:
         bad = [r for r in results if not r.ok]
         if not self._settings.quiet and any(r.status != "refused" for r in results):
             self._console.print(_result_table(results))
-        for result in [r for r in bad if r.status != "refused"][:_SHOWN]:  # refusals were told before the work
+        by_work = [r for r in bad if r.status != "refused"]  # refusals were told before the work
+        for result in by_work[:_SHOWN]:
             self._line(f"{result.status}: {result.reason or result.path}", always=True)
-        if len(bad) > _SHOWN:
-            self._line(f"… and {len(bad) - _SHOWN} more; all are in run.json", always=True)
+        untold = sum(max(0, n - _SHOWN) for n in (len(by_work), len(bad) - len(by_work)))
+        if untold:
+            self._line(f"… and {untold} more; all are in {manifest_name(self._settings.shard)}", always=True)
         pixels = sum(r.pixels for r in results if r.status in ("done", "partial"))
         rate = f", {pixels / 1e6 / run['seconds']:.2f} MP/s" if pixels else ""
         good = len(results) - len(bad)
@@ -138,14 +142,14 @@ class Reporter:
 
 @contextmanager
 def open_reporter(settings: RunSettings) -> Iterator[Reporter]:
-    """A reporter on the standard error stream, with the JSON log that the settings name; raises OutputError."""
+    """A reporter on the standard error stream, with the JSON log that the settings name; raises ConfigError."""
     with ExitStack() as stack:
         log: FileIO | None = None
         if settings.log_json is not None:
             try:
                 log = stack.enter_context(settings.log_json.open("ab", buffering=0))
             except OSError as exc:
-                raise output_error(settings.log_json, exc) from exc
+                raise ConfigError(f"{output_error(settings.log_json, exc)} Name another file with --log-json.") from exc
         reporter = Reporter(settings, Console(stderr=True), log)
         stack.callback(reporter.close)
         yield reporter

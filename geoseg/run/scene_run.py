@@ -13,6 +13,7 @@ from typing import Any, Literal
 from geoseg import __version__
 from geoseg.errors import DiskFull, OutputError
 from geoseg.files import output_error, sha256_json
+from geoseg.grid.tiling import Strip
 from geoseg.raster.strips import CLASSES_BAND, CONFIDENCE_BAND
 from geoseg.run import ledger
 from geoseg.run.corrections import drop_outdated
@@ -129,8 +130,7 @@ class SceneRun:
     def _keep(self, task: Task, value: Any) -> None:
         self._observe("task", {"task": task.key})
         if isinstance(task, SegmentTask):
-            rows = task.strip.row_stop - task.strip.row_start
-            pixels = rows * self.plan.scene.width
+            pixels = self._pixels(task.strip)
             self._observe(
                 "strip", {"scene": self.plan.name, "task": task.key, "pixels": pixels, "seconds": value.seconds}
             )
@@ -170,8 +170,7 @@ class SceneRun:
 
     def _stages(self) -> Iterator[list[Task]]:
         plan, run = self.plan, self._run
-        missing = [s for s in plan.strips if s.index not in plan.committed]
-        yield [SegmentTask(plan, s, run.settings, run.contract, self._runtime) for s in missing]
+        yield [SegmentTask(plan, s, run.settings, run.contract, self._runtime) for s in plan.missing]
         if len(self._failed) == len(plan.strips):
             self._broken = next(iter(self._failed.values()))
             return
@@ -233,6 +232,9 @@ class SceneRun:
             raise error from exc
         self._end("failed", str(error))
 
+    def _pixels(self, strip: Strip) -> int:
+        return (strip.row_stop - strip.row_start) * self.plan.scene.width
+
     def _rows(self, index: int) -> str:
         strip = self.plan.strips[index]
         return f"{strip.row_start}–{strip.row_stop - 1}"
@@ -251,7 +253,7 @@ class SceneRun:
             status=status,
             reason=reason,
             layers=self._published.layers if self._published else {},
-            pixels=plan.pending_pixels,
+            pixels=plan.pending_pixels - sum(self._pixels(plan.strips[i]) for i in self._failed),
             seconds=round(time.perf_counter() - self._started, 3),
             outputs=tuple(str(p) for p in plan.outputs.all) if status != "failed" else (),
             warnings=tuple(warnings),

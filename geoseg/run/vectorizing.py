@@ -13,7 +13,7 @@ from geoseg import __version__
 from geoseg.config import DEFAULT_MODEL
 from geoseg.contract import load_contract
 from geoseg.errors import ConfigError, ContractError
-from geoseg.files import output_error, sha256_file
+from geoseg.files import check_folder, output_error, sha256_file
 from geoseg.legend import BACKGROUND, NODATA, Legend
 from geoseg.raster.aligned import PixelGrid
 from geoseg.raster.rows import read_rows
@@ -21,7 +21,7 @@ from geoseg.raster.scene import Scene, inspect
 from geoseg.run.corrections import set_aside
 from geoseg.run.find import OWN_FOLDER
 from geoseg.vector.exchange import write_layers
-from geoseg.vector.formats import layer_files
+from geoseg.vector.formats import SUFFIXES, layer_files
 from geoseg.vector.geopackage import write_geopackage
 from geoseg.vector.job import VectorJob, block_rows
 from geoseg.vector.metadata import GeoPackageMeta, extent_of
@@ -47,6 +47,9 @@ def vectorize(settings: VectorizeSettings, warn: Callable[[str], None] = lambda 
     target = settings.output
     if target.resolve() == settings.classes.resolve():
         raise ConfigError(f"{target}: is the class raster itself; name another output.")
+    if settings.format == "geopackage" and target.suffix != SUFFIXES["geopackage"]:
+        raise ConfigError(f"{target}: a GeoPackage is written; name it {target.stem}.gpkg, or choose another --format.")
+    check_folder(target.parent, "-o")
     legend = _legend(settings)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -54,20 +57,26 @@ def vectorize(settings: VectorizeSettings, warn: Callable[[str], None] = lambda 
     except OSError as exc:
         raise output_error(target, exc) from exc
     with folder as work:
-        job = _job(settings, scene, legend, Path(work))
-        parts = _parts(job, settings.workers)
-        layers = layers_of(legend)
-        features = assemble(job, parts, warn)
-        chunks = [(layer, features.get(layer.name, ())) for layer in layers]
-        if settings.format != "geopackage":
-            files = layer_files(target.parent, target.stem, [layer.name for layer in layers], settings.format)
-            _keep(files, warn)
-            return write_layers(files, chunks, job.crs)
-        meta, project = _meta(settings, scene, job), target.with_suffix(".qgz")
-        _keep((target, project), warn)
-        counts = write_geopackage(target, chunks, meta=meta)
-        write_project(project, layers, meta=meta, geopackage=target.name)
-        return counts
+        counts = _write(settings, scene, _job(settings, scene, legend, Path(work)), warn)
+    if not any(counts.values()):
+        ids = ", ".join(f"{c.id} {c.name}" for c in legend)
+        warn(f"{settings.classes}: nothing in it became a feature; {BACKGROUND} is background, {NODATA} nodata, {ids}")
+    return counts
+
+
+def _write(settings: VectorizeSettings, scene: Scene, job: VectorJob, warn: Callable[[str], None]) -> dict[str, int]:
+    target, layers = settings.output, layers_of(job.legend)
+    features = assemble(job, _parts(job, settings.workers), warn)
+    chunks = [(layer, features.get(layer.name, ())) for layer in layers]
+    if settings.format != "geopackage":
+        files = layer_files(target.parent, target.stem, [layer.name for layer in layers], settings.format)
+        _keep(files, warn)
+        return write_layers(files, chunks, job.crs)
+    meta, project = _meta(settings, scene, job), target.with_suffix(".qgz")
+    _keep((target, project), warn)
+    counts = write_geopackage(target, chunks, meta=meta)
+    write_project(project, layers, meta=meta, geopackage=target.name)
+    return counts
 
 
 def _keep(files: tuple[Path, ...], warn: Callable[[str], None]) -> None:

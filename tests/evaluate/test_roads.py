@@ -30,11 +30,13 @@ def test_lateral_error_is_the_root_of_the_mean_square():
 def test_nothing_found_and_nothing_to_find():
     road = [line((0, 0), (100, 0))]
     assert buffer_scores([], road).completeness == 0
-    assert buffer_scores([], road).correctness == 1
+    assert np.isnan(buffer_scores([], road).correctness)
     assert buffer_scores(road, []).correctness == 0
+    assert np.isnan(buffer_scores(road, []).completeness)
+    assert np.isnan(buffer_scores([], []).quality)
     assert np.isnan(buffer_scores([], road).lateral_rmse_m)
     assert apls([], road) == 0
-    assert apls([], []) == 1
+    assert np.isnan(apls([], []))
 
 
 def test_the_same_network_is_perfect_however_it_is_cut():

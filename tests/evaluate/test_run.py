@@ -300,6 +300,8 @@ def test_map_and_loss_are_those_of_the_scene_as_the_network_is_shown_it(unet_mod
     ("changes", "message"),
     [
         ({"reference": "none.tif"}, "no such file"),
+        ({"reference": "."}, "is a folder, but a map is one file"),
+        ({"output": Path(__file__) / "out"}, "must be a folder"),
         ({"reference": "liar.gpkg"}, "does not begin like a .gpkg"),
         (
             {"reference": "truth.gpkg", "layers": {"road": "streets"}},
@@ -327,6 +329,12 @@ def test_what_cannot_be_compared_is_said(files, changes, message):
         compared(files, "map.tif", given.pop("reference", "truth.tif"), **given)
 
 
+def test_vectors_of_different_ground_are_not_compared(files):
+    outlines(squares(4)[1] == 1).translate(5e3).to_file(files / "far.gpkg", layer="buildings")
+    with pytest.raises(ConfigError, match="lie on different ground"):
+        compared(files, "far.gpkg", "truth.gpkg")
+
+
 def test_the_command_leaves_json_a_picture_and_a_table(files, tmp_path, capsys):
     command = ["evaluate", str(files / "map.tif"), str(files / "truth.gpkg"), "-o", str(tmp_path / "out")]
     assert main([*command, "--boundary-tolerance-m", "0.5"]) == 0
@@ -342,7 +350,7 @@ def test_the_command_leaves_json_a_picture_and_a_table(files, tmp_path, capsys):
 
 def test_the_command_without_maps_says_what_it_needs(capsys):
     assert main(["evaluate"]) == 2
-    assert "prediction is needed" in capsys.readouterr().err
+    assert "'prediction' is needed" in capsys.readouterr().err
 
 
 def test_the_pipeline_reads_a_configuration(files, tmp_path):

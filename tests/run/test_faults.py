@@ -90,6 +90,8 @@ def test_a_poison_strip_fails_alone_and_is_all_that_is_done_again(scene, sound, 
     poisoned = [e for e in lost if e["task"].startswith("segment-in-00005")]
     assert [(e["deaths"], e["alone"]) for e in poisoned] == [(1, False), (2, False), (3, True)]
     assert all(e["deaths"] == 0 for e in lost if e not in poisoned), "an innocent strip was charged"
+    (told,) = json.loads((tmp_path / "run.json").read_text())["scenes"]
+    assert told["pixels"] == whole[keep].size
     assert [f.state for f in verify_folder(tmp_path) if f.state != "whole"] == ["hole"]
     assert main(["status", str(tmp_path)]) == 1
     computed = len(events(tmp_path, "strip"))

@@ -423,6 +423,7 @@ def test_the_log_has_one_json_object_a_line(town_scene, color_model, tmp_path):
         (["{scene}", "--tile-size", "1000"], "multiple of 32"),
         (["{scene}", "--bands", "a,b"], "not of the form 1,2,3"),
         (["{scene}", "--nonsense"], "No such option"),
+        (["{scene}", "--log-json", "/nowhere/log"], "Name another file with --log-json"),
         (["{scene}", "--model", "nowhere"], "not a directory"),
         (["{scene}", "--scheduler", "nowhere.json"], "neither a file nor an address"),
         (["{scene}", "--scheduler", "tcp://127.0.0.1:1"], "no Dask scheduler answers"),

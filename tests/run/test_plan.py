@@ -255,7 +255,7 @@ def test_tiles_are_those_of_the_model_unless_others_are_asked_for(tmp_path, plan
 
 
 def test_an_overlap_that_the_tiles_of_the_model_have_no_room_for(tmp_path, plan):
-    with pytest.raises(ConfigError, match=r"overlap is 128, but must be .* from 0 to half the tile size"):
+    with pytest.raises(ConfigError, match=r"overlap is 128, but must be at most half the tile size \(64\)"):
         plan(write_raster(tmp_path / "a.tif", PIXELS), contract={"tile_size": 128}, overlap=128)
 
 
@@ -276,11 +276,12 @@ def test_an_output_that_is_a_folder(tmp_path, plan):
     reason(plan, path, r"its output .*x\.qgz is a folder\. Move it away")
 
 
-def test_an_output_folder_that_is_a_file(tmp_path, plan):
+@pytest.mark.parametrize("file", ["out", "out/maps"])
+def test_an_output_folder_that_cannot_be(tmp_path, plan, file):
     path = write_raster(tmp_path / "x.tif", PIXELS)
     (tmp_path / "out").write_text("")
-    with pytest.raises(ConfigError, match="the output must be a folder, but this is a file"):
-        plan(path)
+    with pytest.raises(ConfigError, match=r"must be a folder, but .*/out is none\. Name another with -o\."):
+        plan(path, output=file)
 
 
 def test_the_output_folder_may_be_a_link(tmp_path, plan):

@@ -73,8 +73,12 @@ def test_empty_layers_are_written_too(tmp_path):
     with rasterio.open(path, "w", crs="EPSG:32633", transform=from_origin(4e5, 5.4e6, 0.5, 0.5), **profile) as dst:
         dst.write(np.full((64, 64), 255, np.uint8), 1)
     for kind in ("geopackage", "geoparquet", "flatgeobuf"):
-        counts = vectorize(VectorizeSettings(classes=path, output=tmp_path / f"{kind}.gpkg", format=kind))
+        told = []
+        counts = vectorize(VectorizeSettings(classes=path, output=tmp_path / f"{kind}.gpkg", format=kind), told.append)
         assert set(counts.values()) == {0}
+        assert told[0].endswith(
+            "nothing in it became a feature; 0 is background, 255 nodata, 1 building, 2 road, 3 green"
+        )
 
 
 def test_any_legend_gives_its_layers(classes, tmp_path):
@@ -139,10 +143,14 @@ def test_confidence_must_be_percent_on_the_same_grid(classes, tmp_path):
     assert set(layers(tmp_path / "x.gpkg")["buildings"].confidence) == {0.5}
 
 
-@pytest.mark.parametrize("target", ["{classes}/x.gpkg", "{folder}/" + 250 * "x" + ".gpkg"])
-def test_an_output_that_cannot_be_is_said_in_one_line(classes, tmp_path, capsys, target):
-    assert main(["vectorize", str(classes), "-o", target.format(classes=classes, folder=tmp_path)]) == 1
-    assert "cannot be written" in capsys.readouterr().err
+@pytest.mark.parametrize(("target", "code", "message"), [
+    ("{classes}/x.gpkg", 2, "must be a folder"),
+    ("{folder}/x.shp", 2, "a GeoPackage is written; name it x.gpkg"),
+    ("{folder}/" + 250 * "x" + ".gpkg", 1, "cannot be written"),
+])  # fmt: skip
+def test_an_output_that_cannot_be_is_said_in_one_line(classes, tmp_path, capsys, target, code, message):
+    assert main(["vectorize", str(classes), "-o", target.format(classes=classes, folder=tmp_path)]) == code
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["geopackage", "geoparquet", "flatgeobuf"])
