@@ -14,8 +14,7 @@ from torch.utils.data import DataLoader
 from geoseg.card import write_card
 from geoseg.contract import Contract
 from geoseg.contract import Source as SourceRecord
-from geoseg.errors import TrainingError
-from geoseg.files import write_json
+from geoseg.files import check_folder, write_json
 from geoseg.nn.data import GridWindows, RandomWindows, TrainingData, Window, read_data
 from geoseg.nn.data_sources import labelled
 from geoseg.nn.device import choose_device, choose_precision
@@ -35,12 +34,14 @@ def train(config: TrainConfig, *, resume: bool = True) -> Path:
     The run's folder keeps the last and the best checkpoint, curves as CSV and, at the end, the scores by source. A
     killed run goes on from its last checkpoint if `resume`; one that was over is repeated where anything has changed.
 
-    Raises TrainingError where the data cannot be trained on, or are not those of the killed run, before the first epoch.
+    Raises, before the first epoch, ConfigError where a file is in the place of a folder, and TrainingError where the data
+    cannot be trained on, or are not those of the killed run.
     """
     # Loader processes are forked: a lock held by a thread of OpenCV's pool would stay locked in them for ever.
     cv2.setNumThreads(0)
     quiet_lightning()
-    _check_folders(config)
+    check_folder(config.output, "output")
+    check_folder(config.run_dir, "run_dir")
     data = read_data(config)
     resumed = checkpoint_to_go_on_from(config, data, resume=resume)
     if config.threads:
@@ -56,14 +57,6 @@ def train(config: TrainConfig, *, resume: bool = True) -> Path:
     model_dir = export(config, config.run_dir / BEST, data)
     mark_over(config)
     return model_dir
-
-
-def _check_folders(config: TrainConfig) -> None:
-    """Raise TrainingError where a file is in the place of a folder that is written to, at the end at the latest."""
-    for folder in (config.output, config.run_dir):
-        there = next(p for p in (folder, *folder.parents) if p.exists())
-        if not there.is_dir():
-            raise TrainingError(f"{folder}: {there} is a file, but a folder is written there. Name another one.")
 
 
 def export(config: TrainConfig, checkpoint: Path, data: TrainingData) -> Path:

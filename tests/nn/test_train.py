@@ -242,7 +242,7 @@ def test_kernels_are_kept_small_while_they_learn(tmp_path):
 @pytest.mark.parametrize("key", ["output", "run_dir"])
 def test_a_file_in_the_place_of_a_folder_is_told_before_the_first_step(tmp_path, key):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(TrainingError, match="file is a file, but a folder is written there"):
+    with pytest.raises(ConfigError, match=rf"must be a folder, but .*/file is none\. Name another with {key}\."):
         train(config(tmp_path, **{key: str(tmp_path / "file" / "x")}))
 
 
