@@ -56,11 +56,17 @@ def vectorize(settings: VectorizeSettings, warn: Callable[[str], None] = lambda 
         folder = tempfile.TemporaryDirectory(prefix=".geoseg.", dir=target.parent)
     except OSError as exc:
         raise output_error(target, exc) from exc
+    told: list[str] = []
+
+    def tell(text: str) -> None:
+        told.append(text)
+        warn(text)
+
     with folder as work:
-        counts = _write(settings, scene, _job(settings, scene, legend, Path(work)), warn)
-    if not any(counts.values()):
+        counts = _write(settings, scene, _job(settings, scene, legend, Path(work)), tell)
+    if not told and not any(counts.values()):
         ids = ", ".join(f"{c.id} {c.name}" for c in legend)
-        warn(f"{settings.classes}: nothing in it became a feature; {BACKGROUND} is background, {NODATA} nodata, {ids}")
+        warn(f"nothing became a feature: {BACKGROUND} is background, {NODATA} nodata, {ids}")
     return counts
 
 

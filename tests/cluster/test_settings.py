@@ -58,7 +58,7 @@ def test_the_files_that_ship_name_every_key_with_its_default(path):
         ("kind: slurm\nwalltime: '00:02:00'", "must be more than 240 s"),
         ("kind: address", "either address or scheduler_file is needed"),
         ("kind: address\naddress: tls://a:1\ntls: {ca: no.pem, cert: a, key: b}", "no.pem is not a file"),
-        ("kind: kubernetes", "image is needed"),
+        ("kind: kubernetes", "'image' is needed"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path, text, message):

@@ -52,6 +52,7 @@ RASTERS = {
 
 SPECKS = "100 % of class '{}' ({} m²) is specks under {} m², which are left out"
 WARNINGS = {
+    "all nodata": ["nothing became a feature: 0 is background, 255 nodata, 1 building, 2 road, 3 green"],
     "all road": ["road_centerlines: 100 % of the roads"],
     "checkerboard of two classes": [
         "buildings: " + SPECKS.format("building", "47,212", 8),
