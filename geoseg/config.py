@@ -106,8 +106,8 @@ class RunSettings(_Strict):
         places = [k for k in ("cluster", "scheduler", "workers") if getattr(self, k) is not None]
         if len(places) > 1:
             raise ValueError(f"{' and '.join(places)} exclude each other: each says where the work is done")
-        parts = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", self.shard or "1/1", re.ASCII)
-        if parts is None or int(parts[1]) > int(parts[2]):
+        numbers = re.compile(r"[1-9]\d*/[1-9]\d*", re.ASCII)
+        if self.shard is not None and not (numbers.fullmatch(self.shard) and self.shard_of[0] <= self.shard_of[1]):
             raise ValueError(f"shard is '{self.shard}', but must be I/N with I from 1 to N, such as 1/4")
         return self
 

@@ -47,6 +47,7 @@ def test_options_take_the_place_of_keys(tmp_path):
         ("vector: 5", r"vector: must be `key: value` lines \(got 5\)"),
         ("shard: 3/2", "shard is '3/2', but must be I/N with I from 1 to N"),
         ("shard: x", "shard is 'x', but must be I/N"),
+        ("shard: ''", "shard is '', but must be I/N"),
     ],
 )
 def test_a_wrong_key_is_named_with_file_and_remedy(tmp_path, text, message):

@@ -208,9 +208,12 @@ class SceneRun:
         path = str(plan.scene.path.absolute())
         tables = asdict(published.tables) if published and published.tables else {}
         sha256 = self._digests
+        sizes = {name: (self._run.output / name).stat().st_size for name in sha256}
         last = ledger.last_record(plan.work)
         if last is not None and ledger.is_same_map(last, plan.fingerprint):  # its other formats are still of this map
-            sha256 = {n: digest for n, digest in last["sha256"].items() if (self._run.output / n).is_file()} | sha256
+            kept = [name for name in last["sha256"] if (self._run.output / name).is_file()]
+            sha256 = {name: last["sha256"][name] for name in kept} | sha256
+            sizes = {name: last["bytes"][name] for name in kept} | sizes
             tables = tables or last["tables"]
         return {
             "status": status,
@@ -221,7 +224,7 @@ class SceneRun:
             "failed_rows": {self._rows(i): reason for i, reason in self._failed.items()},
             "layers": published.layers if published else {},
             "sha256": sha256,
-            "bytes": {name: (self._run.output / name).stat().st_size for name in sha256},
+            "bytes": sizes,
             "tables": tables,
         }
 
