@@ -96,6 +96,15 @@ class PixelSize(_Frozen):
             raise ValueError(f"enlarged_to {self.enlarged_to} m is not between native {self.native} and max {self.max}")
         return self
 
+    def tolerated(self, pixel_size_m: float) -> float:
+        """The nearest size that the model tolerates."""
+        return min(max(pixel_size_m, self.min), self.max)
+
+    def shown(self, pixel_size_m: float) -> float:
+        """The size of the pixels that the network sees of a scene, brought to a tolerated one and enlarged."""
+        nearest = self.tolerated(pixel_size_m)
+        return nearest / self.enlargement(nearest)
+
     def enlargement(self, pixel_size_m: float) -> float:
         """How many times as large the network sees a scene: 1 … 1.5, in sixteenths.
 

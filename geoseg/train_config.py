@@ -58,6 +58,9 @@ class _Source(_Settings):
     """Pixel size of images that do not tell it (no CRS)."""
     draw_m: tuple[float, float] | None = None
     """Pixel sizes to draw training windows at; None: the model's tolerated range."""
+    draw_as_mapped: float = Field(default=0.0, ge=0, le=1)
+    """Share of the windows that are drawn at the size that a map shows the network instead: mostly the image's own pixels,
+    whose sharp borders no resampling has blurred."""
     ignore_larger_m2: dict[str, float] = Field(default_factory=dict)
     """Class → area over which a connected part of it is ignored in training: where annotators outlined whole blocks."""
     group: str = ""

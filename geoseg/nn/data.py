@@ -73,8 +73,8 @@ class RandomWindows(Dataset[Window]):
         self._changes = ColorChanges(config.augment)
         self._sources = [s.name for s in config.sources]
         size = config.pixel_size_m
-        shown = size.min, size.max / size.enlargement(size.max)
-        self._draw_m = {s.name: s.draw_m or shown for s in config.sources}
+        self._draw_m = {s.name: s.draw_m or (size.min, size.shown(size.max)) for s in config.sources}
+        self._as_mapped = {s.name: s.draw_as_mapped for s in config.sources}
         present = [s for s in config.sources if any(scene.source == s.name for scene in scenes)]
         shares = np.array([s.weight for s in present])
         self._shares = shares / shares.sum()
@@ -99,9 +99,7 @@ class RandomWindows(Dataset[Window]):
         return self._window(scene, image, label, rng)
 
     def _cut(self, scene: LabelledScene, rng: np.random.Generator) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-        low, high = self._draw_m[scene.source]
-        low = max(low, _MOST_GROWN * scene.pixel_size_m)
-        pixel_size_m = float(np.exp(rng.uniform(np.log(low), np.log(max(low, high)))))
+        pixel_size_m = self._pixel_size_m(scene, rng)
         size = self._config.window_px
         span = max(1, round(size * pixel_size_m / scene.pixel_size_m))
         height, width = scene.label.shape
@@ -110,6 +108,14 @@ class RandomWindows(Dataset[Window]):
         factor = size / span
         high, wide = (max(1, min(size, round(n * factor))) for n in label.shape)
         return pad_to(*resample(image, label, (high, wide)), size)
+
+    def _pixel_size_m(self, scene: LabelledScene, rng: np.random.Generator) -> float:
+        """The size that a window is drawn at."""
+        if rng.random() < self._as_mapped[scene.source]:
+            return self._config.pixel_size_m.shown(scene.pixel_size_m)
+        low, high = self._draw_m[scene.source]
+        low = max(low, _MOST_GROWN * scene.pixel_size_m)
+        return float(np.exp(rng.uniform(np.log(low), np.log(max(low, high)))))
 
     def _window(
         self, scene: LabelledScene, image: NDArray[Any], label: NDArray[np.uint8], rng: np.random.Generator
@@ -159,7 +165,7 @@ class GridWindows(Dataset[Window]):
 
 def at_tolerated_size(scene: LabelledScene, pixel_size: PixelSize) -> LabelledScene:
     """The scene as it is, or resampled to the nearest pixel size that the model tolerates."""
-    nearest = min(max(scene.pixel_size_m, pixel_size.min), pixel_size.max)
+    nearest = pixel_size.tolerated(scene.pixel_size_m)
     if nearest == scene.pixel_size_m:
         return scene
     factor = scene.pixel_size_m / nearest

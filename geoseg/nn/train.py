@@ -17,7 +17,7 @@ from geoseg.contract import Source as SourceRecord
 from geoseg.files import check_folder, write_json
 from geoseg.nn.data import GridWindows, RandomWindows, TrainingData, Window, read_data
 from geoseg.nn.data_sources import labelled
-from geoseg.nn.device import choose_device, choose_precision
+from geoseg.nn.device import choose_device, choose_precision, keep_freed_memory
 from geoseg.nn.modeldir import load_plain, save_model
 from geoseg.nn.resume import BEST, START, checkpoint_to_go_on_from, mark_over
 from geoseg.nn.task import SegmentationTask
@@ -39,6 +39,7 @@ def train(config: TrainConfig, *, resume: bool = True) -> Path:
     """
     # Loader processes are forked: a lock held by a thread of OpenCV's pool would stay locked in them for ever.
     cv2.setNumThreads(0)
+    keep_freed_memory()
     quiet_lightning()
     check_folder(config.output, "output")
     check_folder(config.run_dir, "run_dir")

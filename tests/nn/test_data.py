@@ -260,6 +260,25 @@ def test_labels_stay_on_their_pixels(windows):
         assert (nearest == window.label.numpy())[counted].mean() > 0.9
 
 
+def test_windows_drawn_as_mapped_are_the_image_s_own_pixels(windows):
+    data, config = windows
+    sources = tuple(s.model_copy(update={"draw_as_mapped": 1.0}) for s in config.sources)
+    augment = config.augment.model_copy(update={"levels": 0.0, "flip": False})
+    config = config.model_copy(update={"sources": sources, "window_px": 32, "augment": augment})
+    for window in (RandomWindows(data.training, config, 0, 8)[i] for i in range(8)):
+        image = np.moveaxis(window.image.numpy(), 0, -1)
+        crops = (np.lib.stride_tricks.sliding_window_view(s.image, image.shape)[:, :, 0] for s in data.training)
+        assert any((crop == image).all(axis=(2, 3, 4)).any() for crop in crops)
+
+
+def test_coarse_windows_drawn_as_mapped_are_enlarged():
+    size = PixelSize(native=0.5, min=0.25, max=1.2, enlarged_to=0.66)
+    assert size.shown(0.1) == 0.25
+    assert size.shown(0.5) == 0.5
+    assert size.shown(0.99) == pytest.approx(0.66)
+    assert size.shown(1.2) == size.shown(2.0) == pytest.approx(0.8)
+
+
 @pytest.mark.parametrize(("own", "shown"), [(0.1, 0.25), (0.25, 0.25), (0.7, 0.7), (1.5, 1.2)])
 def test_scenes_are_validated_at_the_nearest_pixel_size_the_model_tolerates(windows, own, shown):
     scene = replace(windows[0].validation[0], pixel_size_m=own)
