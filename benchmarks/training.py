@@ -15,6 +15,7 @@ import torch
 
 from benchmarks.material import WORK
 from geoseg.nn.data import read_data
+from geoseg.nn.device import keep_freed_memory
 from geoseg.nn.task import SegmentationTask
 from geoseg.nn.train import _Windows, lightning_precision
 from geoseg.train_config import TownSource, TrainConfig, load_train_config
@@ -57,6 +58,7 @@ def config(steps: int) -> TrainConfig:
 def main(steps: int) -> None:
     """Train `steps` steps and print the shares."""
     cv2.setNumThreads(0)
+    keep_freed_memory()
     settings = config(steps)
     data, clock = read_data(settings), Clock()
     if settings.threads:

@@ -78,20 +78,20 @@ def _at_home(value: Any) -> Any:
 
 
 def validate(model: type[Settings], values: dict[str, Any], source: str) -> Settings:
-    """`values` as `model`; raises ConfigError naming the key, the source and, for unknown keys, the nearest known."""
+    """`values` as `model`; raises ConfigError naming the source and the key, or all unknown keys with the nearest known."""
     try:
         return model.model_validate(values)
     except ValidationError as exc:
-        raise ConfigError(f"{source}: {_first(exc, model)}") from None
+        raise ConfigError(f"{source}: {_told(exc, model)}") from None
 
 
-def _first(exc: ValidationError, model: type[BaseModel]) -> str:
-    error = exc.errors(include_url=False)[0]
+def _told(exc: ValidationError, model: type[BaseModel]) -> str:
+    """All unknown keys, or else the first thing that is wrong."""
+    errors = exc.errors(include_url=False)
+    if unknown := [_unknown(e["loc"], model) for e in errors if e["type"] == "extra_forbidden"]:
+        return f"{'; '.join(unknown)}."
+    error = errors[0]
     key = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        known = _keys(model, error["loc"][:-1])
-        near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0)
-        return f"unknown key '{key}'; the nearest known key is '{near[0]}'." if near else f"unknown key '{key}'."
     message = error["msg"].removeprefix("Value error, ").rstrip(".")
     if not key:  # of several keys at once
         return f"{message}."
@@ -100,6 +100,12 @@ def _first(exc: ValidationError, model: type[BaseModel]) -> str:
     message = _PLAINLY.get(error["type"], message[0].lower() + message[1:])
     got = "" if isinstance(error["input"], dict) else f" (got {error['input']!r})"
     return f"{key}: {message}{got}."
+
+
+def _unknown(loc: tuple[int | str, ...], model: type[BaseModel]) -> str:
+    key, known = ".".join(str(part) for part in loc), _keys(model, loc[:-1])
+    near = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0)
+    return f"unknown key '{key}'; the nearest known key is '{near[0]}'" if near else f"unknown key '{key}'"
 
 
 def _keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

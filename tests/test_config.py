@@ -31,6 +31,10 @@ def test_options_take_the_place_of_keys(tmp_path):
     ("text", "message"),
     [
         ("tile_sise: 512", r"c\.yaml: unknown key 'tile_sise'; the nearest known key is 'tile_size'"),
+        (
+            "tile_sise: 512\nwokers: 2",
+            r"'tile_sise'; the nearest known key is 'tile_size'; unknown key 'wokers'; .*'workers'\.$",
+        ),
         ("vector: {bilding: {}}", r"unknown key 'vector\.bilding'; the nearest known key is 'building'"),
         ("overlap: 64\noverlap: 32", r"c\.yaml: line 2: duplicate key 'overlap'"),
         ("device: tpu", r"device: input should be 'auto', 'cpu' or 'cuda' \(got 'tpu'\)"),
