@@ -9,15 +9,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import cv2
 import lightning.pytorch as pl
 import torch
 
 from benchmarks.material import WORK
 from geoseg.nn.data import read_data
-from geoseg.nn.device import keep_freed_memory
 from geoseg.nn.task import SegmentationTask
-from geoseg.nn.train import _Windows, lightning_precision
+from geoseg.nn.train import _Windows, lightning_precision, prepare_training
 from geoseg.train_config import TownSource, TrainConfig, load_train_config
 
 CONFIG = Path(__file__).parents[1] / "configs" / "train" / "default.yaml"
@@ -57,8 +55,7 @@ def config(steps: int) -> TrainConfig:
 
 def main(steps: int) -> None:
     """Train `steps` steps and print the shares."""
-    cv2.setNumThreads(0)
-    keep_freed_memory()
+    prepare_training()
     settings = config(steps)
     data, clock = read_data(settings), Clock()
     if settings.threads:

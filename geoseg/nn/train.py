@@ -37,9 +37,7 @@ def train(config: TrainConfig, *, resume: bool = True) -> Path:
     Raises, before the first epoch, ConfigError where a file is in the place of a folder, and TrainingError where the data
     cannot be trained on, or are not those of the killed run.
     """
-    # Loader processes are forked: a lock held by a thread of OpenCV's pool would stay locked in them for ever.
-    cv2.setNumThreads(0)
-    keep_freed_memory()
+    prepare_training()
     quiet_lightning()
     check_folder(config.output, "output")
     check_folder(config.run_dir, "run_dir")
@@ -58,6 +56,13 @@ def train(config: TrainConfig, *, resume: bool = True) -> Path:
     model_dir = export(config, config.run_dir / BEST, data)
     mark_over(config)
     return model_dir
+
+
+def prepare_training() -> None:
+    """Make the process ready to fork loaders, and let it keep memory between steps."""
+    # A lock held by a thread of OpenCV's pool would stay locked in forked processes for ever.
+    cv2.setNumThreads(0)
+    keep_freed_memory()
 
 
 def export(config: TrainConfig, checkpoint: Path, data: TrainingData) -> Path:
