@@ -186,7 +186,7 @@ class Augment(_Settings):
     channel_gain: float = Field(default=0.15, ge=0, le=1)
     """Strength of one gain for each band: the colour casts of other sensors and hazes."""
     levels: float = Field(default=0.3, ge=0, le=1)
-    """Probability of another contrast stretch (8 bits): other black and white points, another gamma."""
+    """Probability of another contrast stretch (8 bits): other black and white points, alike or of each band, another gamma."""
     gray: float = Field(default=0.05, ge=0, le=1)
     """Probability of losing most of the colour."""
     blur: float = Field(default=0.2, ge=0, le=1)

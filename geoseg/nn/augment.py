@@ -65,14 +65,19 @@ class ColorChanges:
 def _levels(image: Tensor, rng: np.random.Generator) -> Tensor:
     """Another stretch of the same scene: its dark and bright ends cut off at random shares, its middle moved.
 
-    Producers of imagery do this to whole scenes, so that water may be black in one and asphalt-grey in another.
+    Producers of imagery do this to whole scenes, so that water may be black in one and asphalt-grey in another; half of
+    them to each band by itself, which takes the cast of haze away or leaves one of its own.
     """
     if image.dtype != torch.uint8:
         return image
-    low, high = np.percentile(image[:, ::8, ::8].numpy(), (rng.uniform(0, 5), 100 - rng.uniform(0, 4)))
+    cut = (rng.uniform(0, 5), 100 - rng.uniform(0, 4))
     gamma = float(np.exp(rng.uniform(-0.5, 0.6)))
-    ramp = np.clip((np.arange(256) - low) / max(high - low, 32.0), 0, 1) ** gamma
-    return torch.from_numpy((255 * ramp).round().astype(np.uint8))[image.long()]
+    apart = rng.random() < 0.5
+    sample = image[:, ::8, ::8].numpy().reshape(image.shape[0] if apart else 1, -1)
+    low, high = np.percentile(sample, cut, axis=1)[..., None]
+    ramp = np.clip((np.arange(256) - low) / np.maximum(high - low, 32.0), 0, 1) ** gamma
+    tables = torch.from_numpy((255 * ramp).round().astype(np.uint8)).expand(image.shape[0], 256)
+    return torch.stack([table[band.long()] for table, band in zip(tables, image, strict=True)])
 
 
 def _gain(image: Tensor, strength: float, rng: np.random.Generator) -> Tensor:

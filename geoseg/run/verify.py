@@ -20,6 +20,7 @@ from geoseg.run.find import OWN_FOLDER
 from geoseg.vector.digest import digest_tables, written_digests
 
 _ADVICE = "Map it again with --overwrite, or copy it from a backup"
+_WRITTEN_SINCE = "written since by another program, or by another command of geoseg"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ def _project(path: Path, record: dict[str, Any]) -> str:
         raise OutputError(f"{path}: not a whole project ({exc}).") from exc
     if broken:
         raise OutputError(f"{path}: damaged: {broken} in it does not have its checksum.")
-    return "saved since"
+    return _WRITTEN_SINCE
 
 
 def _xml(path: Path, record: dict[str, Any]) -> str:
@@ -122,7 +123,7 @@ def _xml(path: Path, record: dict[str, Any]) -> str:
         ET.parse(path)  # noqa: S314 - a file beside the map, checked for being whole; expat bounds what entities expand to
     except (ET.ParseError, LookupError, ValueError) as exc:
         raise OutputError(f"{path}: not whole XML any more ({exc}).") from exc
-    return "saved since"
+    return _WRITTEN_SINCE
 
 
 _CHECKS = {

@@ -233,7 +233,7 @@ def windows(tmp_path):
     path = settings(
         tmp_path,
         source("colors", MAKERS["colors"](tmp_path / "set")),
-        augment={"color": 0.0, "channel_gain": 0, "gray": 0, "blur": 0, "noise": 0, "jpeg": 0, "shadow": 0},
+        augment={"color": 0, "channel_gain": 0, "levels": 0, "gray": 0, "blur": 0, "noise": 0, "jpeg": 0, "shadow": 0},
     )
     config = load_train_config(path)
     return read_data(config), config
@@ -263,7 +263,7 @@ def test_labels_stay_on_their_pixels(windows):
 def test_windows_drawn_as_mapped_are_the_image_s_own_pixels(windows):
     data, config = windows
     sources = tuple(s.model_copy(update={"draw_as_mapped": 1.0}) for s in config.sources)
-    augment = config.augment.model_copy(update={"levels": 0.0, "flip": False})
+    augment = config.augment.model_copy(update={"flip": False})
     config = config.model_copy(update={"sources": sources, "window_px": 32, "augment": augment})
     for window in (RandomWindows(data.training, config, 0, 8)[i] for i in range(8)):
         image = np.moveaxis(window.image.numpy(), 0, -1)
@@ -354,6 +354,22 @@ def test_colour_changes_repeat_and_keep_the_type():
     assert not torch.equal(once, other)
     four = changes(torch.full((4, 16, 16), 40_000, dtype=torch.uint16), np.random.default_rng(0))
     assert four.dtype == torch.uint16
+
+
+def test_stretches_are_curves_of_grey_levels_alike_or_of_each_band():
+    only = dict.fromkeys(("color", "channel_gain", "gray", "blur", "noise", "jpeg", "shadow"), 0.0)
+    changes = ColorChanges(Augment(levels=1, **only))
+    # Each band is a ramp of 256 grey levels; the second is at half the light.
+    ramp = torch.arange(256).repeat(256, 1)
+    image = torch.stack([ramp, ramp // 2, ramp]).to(torch.uint8)
+    same = []
+    for seed in range(20):
+        first, second, third = changes(image, np.random.default_rng(seed)).int()
+        assert (first.diff(dim=1) >= 0).all()
+        assert first.max() > first.min()
+        assert torch.equal(first, third)
+        same.append(torch.equal(second, first[:, ramp[0] // 2]))
+    assert 4 <= sum(same) <= 16  # half of the stretches take all bands together
 
 
 def test_pixel_size_and_ground_in_degrees_and_metres():
