@@ -84,18 +84,15 @@ def test_a_forward_gives_the_logits_of_the_network(name, encoder, contract):
 @pytest.mark.parametrize(("name", "encoder"), [*NETWORKS, *MORE])
 def test_a_forward_in_bfloat16_is_as_near_as_the_network_in_bfloat16(name, encoder, contract):
     model = trained(name, encoder)
-    images = torch.randn(5, 3, 192, 256).contiguous(memory_format=torch.channels_last)
+    # MAnet's attention over all pixels errs twice as much on some images, either way: a few of them tell nothing.
+    count = 24 if name == "MAnet" else 4
+    images = torch.randn(count, 3, 192, 256).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
         exact = model(images)
         with torch.autocast("cpu", torch.bfloat16):
             plain = copy.deepcopy(model).to(memory_format=torch.channels_last)(images).float()
-    error = typical(runs(model, images, contract, "bfloat16").float() - exact)
-    assert error <= 1.1 * typical(plain - exact) + 1e-3 * exact.std()
-
-
-def typical(off):
-    """The median over images of the root mean square: attention over all pixels errs twice as much on some, either way."""
-    return off.square().mean((1, 2, 3)).sqrt().median()
+    error = (runs(model, images, contract, "bfloat16").float() - exact).square().mean().sqrt()
+    assert error <= 1.1 * (plain - exact).square().mean().sqrt() + 1e-3 * exact.std()
 
 
 @in_bfloat16
