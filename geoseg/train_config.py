@@ -169,6 +169,8 @@ class TownSource(_Source):
     """Palettes of the training scenes, in turn."""
     validation_palettes: tuple[str, ...] = ()
     """Palettes of the validation scenes; empty: the same."""
+    downtown: float = Field(default=0, ge=0, le=1)
+    """Share of the built-up blocks that hold podiums and towers, whose shadows are darker then."""
 
 
 Source = Annotated[

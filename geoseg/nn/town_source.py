@@ -37,7 +37,7 @@ def town_chips(source: TownSource) -> list[TownChip]:
     Raises TrainingError where `root` holds towns of other settings.
     """
     listing = source.root / _LISTING
-    settings = source.model_dump(mode="json", include={"size_px", "palettes", "validation_palettes"})
+    settings = source.model_dump(mode="json", include={"size_px", "palettes", "validation_palettes", "downtown"})
     if listing.is_file() and json.loads(listing.read_text()) != settings:
         raise TrainingError(f"{source.root}: holds towns of other settings; remove the folder or name another one.")
     source.root.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ def town_chips(source: TownSource) -> list[TownChip]:
 
 
 def _series(source: TownSource, seed: int, count: int, palettes: tuple[str, ...]) -> Iterator[TownChip]:
-    towns = TownSettings(seed=seed)
+    towns = TownSettings(seed=seed, downtown=source.downtown)
     render = partial(_render, source.root, towns, source.size_px, palettes)
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         pixel_sizes = list(pool.map(render, range(count), chunksize=4))

@@ -8,6 +8,7 @@ import shapely
 from numpy.typing import NDArray
 
 from geoseg.town.districts import HABITS, Habit, pick
+from geoseg.town.downtown import plan_downtown
 from geoseg.town.gardens import Part, garden_parts
 from geoseg.town.geometry import clumped, main_axis, placed, polygons_of, round_coords, scattered, stalls
 from geoseg.town.lots import Plot, plan_plots, with_sheds, without_conflicts
@@ -55,6 +56,8 @@ class Site:
     palette: Palette
     sheds: bool
     """Whether houses have sheds."""
+    downtown: float
+    """Share of the built-up blocks that hold podiums and towers."""
     plan: BlockPlan
 
     def cover(self, area: Any, cover: str, level: int | None = None) -> None:
@@ -103,6 +106,9 @@ def plan_block(site: Site) -> BlockPlan:
 
 
 def _built(site: Site) -> None:
+    if site.downtown and site.rng.uniform() < site.downtown:
+        _downtown(site)
+        return
     habit = HABITS[site.district]
     base = pick(site.rng, habit.base)
     if base == "yardgrass" and site.rng.uniform() > site.palette.lawn_share * 1.4:
@@ -122,6 +128,14 @@ def _built(site: Site) -> None:
         _car_parks(site)
     _litter(site, site.inner.area / 260)
     site.plant(site.inner, habit.trees_per_ha)
+
+
+def _downtown(site: Site) -> None:
+    site.cover(site.inner, pick(site.rng, {"paving": 0.5, "soil": 0.25, "gravel": 0.1, "yardgrass": 0.15}))
+    site.plan.buildings += plan_downtown(site.rng, site.inner)
+    _car_parks(site)
+    _litter(site, site.inner.area / 200)
+    site.plant(site.inner, 30)
 
 
 def _plots(site: Site, habit: Habit) -> list[Plot]:

@@ -39,7 +39,7 @@ def photograph(canvas: Canvas, settings: TownSettings, palette: Palette) -> NDAr
     colors = _saturated(canvas.color, settings.saturation)
     out = np.empty_like(canvas.color)
     for channel in range(3):
-        light = gain * (1 - shade * np.float32(1 - _SKY[channel]))
+        light = gain * (1 - shade * np.float32(1 - _SKY[channel] * settings.skylight))
         light *= 1 + hue * np.float32(_HUE[channel])
         light *= colors[..., channel]
         out[..., channel] = _tone(light, settings, palette.tint[channel], channel)

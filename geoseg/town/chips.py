@@ -36,6 +36,7 @@ def chip_settings(
         saturation=float(rng.uniform(0.6, 1.3)),
         noise=float(rng.uniform(0.5, 5.0)),
         blur_px=float(rng.uniform(0.35, 1.1)),
+        skylight=float(rng.uniform(0.2, 1.0)) if settings.downtown else settings.skylight,
     )
 
 

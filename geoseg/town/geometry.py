@@ -42,6 +42,12 @@ def placed(local: NDArray[np.float64], at: NDArray[np.float64], angle: float) ->
     return points
 
 
+def box_at(at: NDArray[np.float64], angle: float, half_u: float, half_v: float) -> NDArray[np.float64]:
+    """Corners of a turned box in map coordinates; (4, 2)."""
+    half = np.array([(-half_u, -half_v), (half_u, -half_v), (half_u, half_v), (-half_u, half_v)])
+    return placed(half, at, angle)
+
+
 def main_axis(geometry: Any) -> tuple[float, float, float, NDArray[np.float64]]:
     """Heading of the longer side of the least rectangle around a geometry, its length and width, and the middle."""
     corners = np.array(geometry.minimum_rotated_rectangle.exterior.coords)

@@ -8,11 +8,10 @@ import shapely
 from numpy.typing import NDArray
 
 from geoseg.town.canvas import SHIFT, Canvas, Color
-from geoseg.town.geometry import STALL_M, main_axis, stalls
+from geoseg.town.geometry import STALL_M, box_at, main_axis, stalls
 from geoseg.town.model import Road, Surface
 from geoseg.town.noise import element_rng
-from geoseg.town.palettes import Palette
-from geoseg.town.roofs import box_at, shades
+from geoseg.town.palettes import Palette, shades
 
 _MATERIAL = {
     "lawn": "grass", "meadow": "grass", "yardgrass": "grass", "park": "grass", "pitch": "grass", "crop": "crop",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from geoseg.town.settings import TownSettings
 
 RoadKind = Literal["arterial", "street", "lane", "roundabout"]
-Roof = Literal["gable", "hip", "flat", "shed", "dome"]
+Roof = Literal["gable", "hip", "flat", "shed", "dome", "deck", "shell"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ class Building:
     height_m: float
     """Height of the eaves above the ground."""
     shape: str
-    """rectangle, l, t, u, courtyard, circle, wing45, terrace or block."""
+    """rectangle, l, t, u, courtyard, circle, wing45, terrace, block, podium or tower."""
     roof: Roof
     """Form of the roof."""
     orientation_deg: float

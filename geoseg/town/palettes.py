@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 Rgb = tuple[int, int, int]
 
 
@@ -177,3 +180,11 @@ PALETTES: dict[str, Palette] = {
 """The climates by name."""
 
 PALETTE_NAMES: tuple[str, ...] = tuple(PALETTES)
+
+
+def shades(rng: np.random.Generator, colors: tuple[Rgb, ...], spread: float = 0.08) -> NDArray[np.float64]:
+    """One of the colours, the first ones more often, a little lighter or darker."""
+    weights = np.cumsum(1.0 / (np.arange(len(colors)) + 2.0))
+    index = int(np.searchsorted(weights, rng.uniform() * weights[-1]))
+    color = np.array(colors[index]) * (1 + rng.normal(0, spread)) * (1 + rng.normal(0, 0.011, 3))
+    return np.clip(color, 8, 248)

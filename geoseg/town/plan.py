@@ -67,7 +67,9 @@ def _blocks(settings: TownSettings, network: Network, roads: list[Road]) -> list
         if not inner.is_empty:
             rng = element_rng(settings.seed, _BLOCK, number)
             palette = PALETTES[settings.palette]
-            plans.append(plan_block(Site(rng, inner, district, palette, settings.sheds, BlockPlan())))
+            plans.append(
+                plan_block(Site(rng, inner, district, palette, settings.sheds, settings.downtown, BlockPlan()))
+            )
     return plans
 
 

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from shapely.geometry.polygon import orient
 
 from geoseg.town.canvas import SHIFT, Canvas, Patch
-from geoseg.town.geometry import placed, polygons_of
+from geoseg.town.decks import paint_deck, paint_shell
+from geoseg.town.geometry import box_at, polygons_of
 from geoseg.town.model import Building
 from geoseg.town.noise import element_rng
-from geoseg.town.palettes import Palette, Rgb
+from geoseg.town.palettes import Palette, shades
 
 _LOOK = 11
 """Key of the random numbers that decide a roof's look."""
@@ -34,6 +35,10 @@ def paint_building(canvas: Canvas, building: Building, palette: Palette) -> None
         _pitched(canvas, patch, building, rng, palette)
     elif building.roof == "dome":
         _round(patch, building, rng, palette)
+    elif building.roof == "deck":
+        paint_deck(canvas, patch, building, rng, palette)
+    elif building.roof == "shell":
+        paint_shell(canvas, patch, building, rng, palette)
     else:
         _flat(canvas, patch, building, rng, palette)
 
@@ -46,14 +51,6 @@ def throw_shadow(canvas: Canvas, footprint: Any, height_m: float) -> None:
         for a, b in itertools.pairwise(ring):
             cv2.fillConvexPoly(canvas.shade, np.array([a, b, b + push, a + push]), 255, cv2.LINE_AA, SHIFT)
     cv2.fillPoly(canvas.shade, [r + push for r in rings], 255, cv2.LINE_AA, SHIFT)
-
-
-def shades(rng: np.random.Generator, colors: tuple[Rgb, ...], spread: float = 0.08) -> NDArray[np.float64]:
-    """One of the colours, the first ones more often, a little lighter or darker."""
-    weights = np.cumsum(1.0 / (np.arange(len(colors)) + 2.0))
-    index = int(np.searchsorted(weights, rng.uniform() * weights[-1]))
-    color = np.array(colors[index]) * (1 + rng.normal(0, spread)) * (1 + rng.normal(0, 0.011, 3))
-    return np.clip(color, 8, 248)
 
 
 def _walls(polygon: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -157,12 +154,6 @@ def _panels(canvas: Canvas, walls: Any, normal: Any, rng: np.random.Generator, t
     half = (float(min(length[best] * 0.3, rng.uniform(1.5, 4.0))), top * 0.3)
     canvas.quad(box_at(at, angle, half[0] + 0.1, half[1] + 0.1), (150, 152, 156), "car")
     canvas.quad(box_at(at, angle, *half), (44, 52, 74), "car")
-
-
-def box_at(at: NDArray[np.float64], angle: float, half_u: float, half_v: float) -> NDArray[np.float64]:
-    """Corners of a turned box in map coordinates; (4, 2)."""
-    half = np.array([(-half_u, -half_v), (half_u, -half_v), (half_u, half_v), (-half_u, half_v)])
-    return placed(half, at, angle)
 
 
 def _round(patch: Patch, building: Building, rng: np.random.Generator, palette: Palette) -> None:

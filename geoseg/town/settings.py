@@ -39,6 +39,10 @@ class TownSettings:
     """Standard deviation of the lens blur in pixels; 0 is none."""
     sheds: bool = True
     """Whether garages and sheds stand beside the houses."""
+    downtown: float = 0.0
+    """Share of the built-up blocks that hold podiums and towers, 0–1."""
+    skylight: float = 1.0
+    """Light in the shadows against that of a clear sky, 0–2: towers keep it from each other."""
     collar: bool = False
     """Whether a rotated, ragged footprint leaves a nodata collar around the scene."""
     crs: str = "EPSG:32633"
@@ -60,6 +64,8 @@ class TownSettings:
         _check_range("exposure", self.exposure, 0.3, 2.0)
         _check_range("saturation", self.saturation, 0.0, 2.0)
         _check_range("noise", self.noise, 0.0, 30.0)
+        _check_range("downtown", self.downtown, 0.0, 1.0)
+        _check_range("skylight", self.skylight, 0.0, 2.0)
         _check_range("blur_px", self.blur_px, 0.0, 3.0)
 
     @property

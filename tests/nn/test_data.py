@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from PIL import Image
 from rasterio.enums import ColorInterp
 from rasterio.transform import Affine
 
@@ -20,7 +21,10 @@ from geoseg.nn.augment import ColorChanges, turn
 from geoseg.nn.data import GridWindows, RandomWindows, at_tolerated_size, pad_to, read_data, resample
 from geoseg.nn.data_sources import IGNORE, UNSEEN, read_source
 from geoseg.nn.ground import ImageGrid, ground_mask
-from geoseg.train_config import Augment, load_train_config
+from geoseg.nn.town_source import town_chips
+from geoseg.town.chips import chip
+from geoseg.town.settings import TownSettings
+from geoseg.train_config import Augment, TownSource, load_train_config
 from geoseg.yaml_file import read_yaml
 from tests.nn.training_sets import COLORS, MAKERS, SIDE, outlines, settings, source, squares, write_tiff
 
@@ -430,3 +434,20 @@ def test_the_real_sources_of_the_default_model_read_and_split():
     assert [s.validation for s in town] == [False, True]
     assert all(0.03 < (s.label == 1).mean() < 0.08 for s in town)
     assert [s.pixel_size_m for s in read_source(by_name["quebec"], config)] == pytest.approx([0.3, 0.15], rel=1e-2)
+
+
+def test_rendered_towns_are_kept_and_towns_of_other_settings_refused(tmp_path):
+    source = TownSource(
+        form="town", name="towns", root=tmp_path, licence="Apache-2.0", size_px=256, scenes=3, validation_scenes=1,
+        palettes=("desert",), downtown=0.9,
+    )  # fmt: skip
+    first = town_chips(source)
+    assert [c.validation for c in first] == [False, False, False, True]
+    expected = chip(TownSettings(seed=1, downtown=0.9), 2, 256, ("desert",))
+    np.testing.assert_array_equal(np.asarray(Image.open(first[2].image)).transpose(2, 0, 1), expected[0])
+    np.testing.assert_array_equal(np.asarray(Image.open(first[2].label)), expected[1])
+    written = first[0].image.stat().st_mtime_ns
+    assert town_chips(source.model_copy(update={"scenes": 2})) == [*first[:2], first[3]]
+    assert first[0].image.stat().st_mtime_ns == written
+    with pytest.raises(TrainingError, match="towns of other settings"):
+        town_chips(source.model_copy(update={"downtown": 0.0}))
