@@ -166,7 +166,7 @@ class TownSource(_Source):
     validation_scenes: int = Field(default=8, ge=1)
     """Scenes of unseen seeds."""
     palettes: tuple[str, ...]
-    """Palettes of the training scenes, in turn."""
+    """Palettes of the training scenes, drawn by chance; several names joined by `+` are a medley of their traits."""
     validation_palettes: tuple[str, ...] = ()
     """Palettes of the validation scenes; empty: the same."""
     downtown: float = Field(default=0, ge=0, le=1)

@@ -1,9 +1,13 @@
 """Climates: the colours of ground, roofs, roads and plants, and the habits of a town built there."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+
+from geoseg.errors import ConfigError
+from geoseg.town.noise import element_rng
 
 Rgb = tuple[int, int, int]
 
@@ -180,6 +184,25 @@ PALETTES: dict[str, Palette] = {
 """The climates by name."""
 
 PALETTE_NAMES: tuple[str, ...] = tuple(PALETTES)
+
+
+_MEDLEY = 51
+"""Key of the random numbers that mix palettes."""
+
+
+@lru_cache(maxsize=16)
+def palette_of(names: str, seed: int) -> Palette:
+    """The palette of that name; of several joined by `+`, a medley: each trait is that of one of them.
+
+    Raises ConfigError for a name that is not there.
+    """
+    mixed = names.split("+")
+    for name in mixed:
+        if name not in PALETTES:
+            raise ConfigError(f"town: palette '{name}' is unknown; there are {', '.join(PALETTES)}.")
+    rng = element_rng(seed, _MEDLEY)
+    drawn = {trait.name: PALETTES[mixed[int(rng.integers(len(mixed)))]] for trait in fields(Palette)}
+    return Palette(**{trait: getattr(palette, trait) for trait, palette in drawn.items()})
 
 
 def shades(rng: np.random.Generator, colors: tuple[Rgb, ...], spread: float = 0.08) -> NDArray[np.float64]:

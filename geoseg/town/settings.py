@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from geoseg.errors import ConfigError
-from geoseg.town.palettes import PALETTES
+from geoseg.town.palettes import palette_of
 
 MIN_SIZE_PX = 256
 """Smallest side of a scene."""
@@ -20,7 +20,8 @@ class TownSettings:
     seed: int = 0
     """Which town: any integer from 0."""
     palette: str = "temperate"
-    """Climate: colours and habits of ground, roofs, roads and plants; see `PALETTE_NAMES`."""
+    """Climate: colours and habits of ground, roofs, roads and plants; one of `PALETTE_NAMES`, or several joined by `+`:
+    a medley, each trait from one of them."""
     sun_azimuth_deg: float = 152.0
     """Where the sun stands, clockwise from north."""
     sun_elevation_deg: float = 46.0
@@ -53,10 +54,9 @@ class TownSettings:
     def __post_init__(self) -> None:
         if min(self.size_px) < MIN_SIZE_PX:
             raise ConfigError(f"town: size_px is {self.size_px}, but each side must be at least {MIN_SIZE_PX} pixels.")
-        if self.palette not in PALETTES:
-            raise ConfigError(f"town: palette '{self.palette}' is unknown; there are {', '.join(PALETTES)}.")
         if self.seed < 0:
             raise ConfigError(f"town: seed is {self.seed}, but must be 0 or more.")
+        palette_of(self.palette, self.seed)
         _check_range("pixel_size_m", self.pixel_size_m, 0.1, 1.0)
         _check_range("sun_elevation_deg", self.sun_elevation_deg, 15.0, 85.0)
         _check_range("haze", self.haze, 0.0, 0.5)

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from collections import Counter, defaultdict
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import shapely
 from geoseg.errors import ConfigError
 from geoseg.town.lots import SPACING_M
 from geoseg.town.model import road_polygons
-from geoseg.town.palettes import PALETTE_NAMES
+from geoseg.town.palettes import PALETTE_NAMES, PALETTES, Palette, palette_of
 from geoseg.town.plan import plan_town
 from geoseg.town.settings import TownSettings
 from geoseg.town.shapes import SHAPES
@@ -37,6 +38,7 @@ def test_a_town_is_a_pure_function_of_its_settings():
     [
         ({"size_px": (255, 512)}, r"size_px is \(255, 512\)"),
         ({"palette": "lunar"}, "palette 'lunar'.*temperate"),
+        ({"palette": "desert+lunar"}, "palette 'lunar'.*temperate"),
         ({"pixel_size_m": 3.0}, "pixel_size_m is 3.0.*0.1–1.0"),
         ({"seed": -1}, "seed is -1"),
         ({"sun_elevation_deg": 3.0}, "sun_elevation_deg"),
@@ -45,6 +47,16 @@ def test_a_town_is_a_pure_function_of_its_settings():
 def test_wrong_settings_are_refused(change, message):
     with pytest.raises(ConfigError, match=message):
         TownSettings(**change)
+
+
+def test_a_medley_takes_every_trait_from_one_of_its_palettes():
+    mixed = [palette_of("desert+northern+autumn", seed) for seed in range(20)]
+    for trait in fields(Palette):
+        allowed = [getattr(PALETTES[name], trait.name) for name in ("desert", "northern", "autumn")]
+        assert all(getattr(palette, trait.name) in allowed for palette in mixed)
+    assert len({(palette.pitched, palette.lawn) for palette in mixed}) > 5
+    assert palette_of("tropical", 3) == PALETTES["tropical"]
+    assert palette_of("desert+autumn", 3) == palette_of("desert+autumn", 3)
 
 
 def test_buildings_are_valid_and_off_the_roads(town):
