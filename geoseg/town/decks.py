@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from geoseg.town.canvas import Canvas, Patch
 from geoseg.town.districts import pick
-from geoseg.town.geometry import box_at, polygons_of, scattered, stalls
+from geoseg.town.geometry import box_at, placed, polygons_of, scattered, stalls
 from geoseg.town.model import Building
 from geoseg.town.palettes import Palette, shades
 
@@ -45,7 +45,8 @@ def _paint_part(canvas: Canvas, part: shapely.Polygon, kind: str, rng: np.random
         canvas.lines([shapely.get_coordinates(part.exterior)], (222, 218, 210), closed=True)
     elif kind == "court":
         canvas.fill(part, _COURTS[int(rng.integers(len(_COURTS)))] * rng.uniform(0.9, 1.1), "paving")
-        canvas.lines([shapely.get_coordinates(part.buffer(-1.2).exterior)], (222, 222, 218), closed=True)
+        inside = polygons_of(part.buffer(-1.2))
+        canvas.lines([shapely.get_coordinates(p.exterior) for p in inside], (222, 222, 218), closed=True)
     elif kind == "cars":
         canvas.fill(part, shades(rng, palette.asphalt), "asphalt")
         for x, y, heading in stalls(part):
@@ -96,8 +97,6 @@ def _bays(rng: np.random.Generator, building: Building, angle: float) -> NDArray
     """Middles of bays on a grid of columns 6–9 m apart; (N, 2)."""
     low, high = np.reshape(building.footprint.bounds, (2, 2))
     step, reach = rng.uniform(6, 9), float(np.hypot(*(high - low))) / 2
-    u, v = np.meshgrid(*2 * (np.arange(-reach, reach, step),))
-    cos, sin = np.cos(angle), np.sin(angle)
-    middles: NDArray[np.float64] = np.column_stack([u.ravel(), v.ravel()]) @ np.array([[cos, sin], [-sin, cos]])
-    middles += (low + high) / 2
-    return middles
+    along = np.arange(-reach, reach, step)
+    u, v = np.meshgrid(along, along)
+    return placed(np.column_stack([u.ravel(), v.ravel()]), (low + high) / 2, angle)
