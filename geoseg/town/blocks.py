@@ -106,6 +106,7 @@ def plan_block(site: Site) -> BlockPlan:
 
 
 def _built(site: Site) -> None:
+    # Where none is wanted no number is drawn: the other towns stay what they were.
     if site.downtown and site.rng.uniform() < site.downtown:
         _downtown(site)
         return

@@ -167,7 +167,7 @@ class Patch:
         return x.astype(np.float32)[None, :], y.astype(np.float32)[:, None]
 
     def paint(self, color: NDArray[np.float32], material: str) -> None:
-        """Blend (rows, cols, 3) colours in by the coverage."""
+        """Blend (rows, cols, 3) colours, or one colour for all, in by the coverage."""
         share = self.cover[..., None] * np.float32(1 / 255)
         old = self.canvas.color[self.rows, self.cols]
         mixed = old + (color - old) * share

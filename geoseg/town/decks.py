@@ -18,7 +18,7 @@ _PAVILIONS = np.array([(238, 236, 230), (206, 140, 60), (222, 214, 196), (150, 9
 def paint_deck(canvas: Canvas, patch: Patch, building: Building, rng: np.random.Generator, palette: Palette) -> None:
     """The roof of a podium: paved, with up to forty parts on it."""
     color = shades(rng, palette.paving if rng.uniform() < 0.6 else palette.flat, 0.1)
-    patch.paint(np.broadcast_to(color.astype(np.float32), (*patch.cover.shape, 3)), "paving")
+    patch.paint(color.astype(np.float32), "paving")
     room = shapely.buffer(building.footprint, -1.2)
     angle = float(np.radians(building.orientation_deg))
     low, high = np.reshape(building.footprint.bounds, (2, 2))
@@ -73,7 +73,7 @@ def _trees(canvas: Canvas, part: shapely.Polygon, rng: np.random.Generator, pale
 def paint_shell(canvas: Canvas, patch: Patch, building: Building, rng: np.random.Generator, palette: Palette) -> None:
     """A building without its roof yet: bays of raw concrete, open shafts, stores of material, now and then a crane."""
     color = shades(rng, (*palette.paving, *palette.soil), 0.12) * rng.uniform(0.7, 1.0)
-    patch.paint(np.broadcast_to(color.astype(np.float32), (*patch.cover.shape, 3)), "paving")
+    patch.paint(color.astype(np.float32), "paving")
     angle = float(np.radians(building.orientation_deg))
     low, high = np.reshape(building.footprint.bounds, (2, 2))
     shafts, stores = rng.uniform(0.05, 0.35), rng.uniform(0.0, 0.5)

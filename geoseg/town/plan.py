@@ -13,7 +13,6 @@ from geoseg.town.geometry import polygons_of, round_coords
 from geoseg.town.model import Building, Road, Surface, Town, road_polygons
 from geoseg.town.network import Network, plan_network
 from geoseg.town.noise import element_rng
-from geoseg.town.palettes import palette_of
 from geoseg.town.settings import TownSettings
 
 _NETWORK, _ROADS, _BLOCK, _STREET, _COLLAR = range(1, 6)
@@ -44,7 +43,7 @@ def plan_town(settings: TownSettings) -> Town:
 
 def _roads(settings: TownSettings, network: Network) -> list[Road]:
     rng = element_rng(settings.seed, _ROADS)
-    dirt = palette_of(settings.palette, settings.seed).dirt_share
+    dirt = settings.climate.dirt_share
     roads = []
     for edge in network.edges:
         paved = edge.kind in ("arterial", "roundabout") or rng.uniform() >= dirt
@@ -66,9 +65,8 @@ def _blocks(settings: TownSettings, network: Network, roads: list[Road]) -> list
         inner = shapely.MultiPolygon(polygons_of(shapely.difference(block, shapely.union_all(near)), 40.0))
         if not inner.is_empty:
             rng = element_rng(settings.seed, _BLOCK, number)
-            palette = palette_of(settings.palette, settings.seed)
             plans.append(
-                plan_block(Site(rng, inner, district, palette, settings.sheds, settings.downtown, BlockPlan()))
+                plan_block(Site(rng, inner, district, settings.climate, settings.sheds, settings.downtown, BlockPlan()))
             )
     return plans
 
@@ -77,7 +75,7 @@ def _street_trees(rng: np.random.Generator, settings: TownSettings, roads: list[
     """Rows of trees along some streets; (N, 4)."""
     rows = [np.empty((0, 4))]
     for road in roads:
-        if rng.uniform() < 0.45 * min(palette_of(settings.palette, settings.seed).tree_density, 1.2):
+        if rng.uniform() < 0.45 * min(settings.climate.tree_density, 1.2):
             step = rng.uniform(5.5, 12)
             radius = rng.uniform(1.6, 3.9)
             spots = np.concatenate(

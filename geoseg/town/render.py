@@ -18,7 +18,6 @@ from geoseg.town.crowns import paint_tree
 from geoseg.town.ground import paint_cars, paint_marks, paint_surface, paint_wear, road_color
 from geoseg.town.model import Road, Town, road_polygons
 from geoseg.town.noise import Window
-from geoseg.town.palettes import palette_of
 from geoseg.town.roofs import paint_building
 from geoseg.town.truth import seen_mask
 
@@ -88,7 +87,7 @@ def _square(town: Town, square: Window) -> NDArray[np.uint8]:
     """One square of the lattice, painted and photographed; (3, rows, cols)."""
     window = (square[0] - MARGIN_PX, square[1] + MARGIN_PX, square[2] - MARGIN_PX, square[3] + MARGIN_PX)
     settings = town.settings
-    palette = palette_of(settings.palette, settings.seed)
+    palette = settings.climate
     index = _index_of(town)
     canvas = Canvas.blank(settings, window, palette.soil[0])
     area = _box_of(settings.origin, settings.pixel_size_m, window)
@@ -116,7 +115,7 @@ def _box_of(origin: tuple[float, float], pixel_size_m: float, window: Window) ->
 
 def _paint_ground(canvas: Canvas, town: Town, index: _Index, area: Any) -> None:
     """Plots, pavements, carriageways and their marks, in that order."""
-    palette = palette_of(town.settings.palette, town.settings.seed)
+    palette = town.settings.climate
     seed = town.settings.seed
     roads = [(int(i), town.roads[i]) for i in np.sort(index.roads.query(area))]
     for i, road in roads:
@@ -137,6 +136,6 @@ def _paint_ground(canvas: Canvas, town: Town, index: _Index, area: Any) -> None:
 
 
 def _pavement_color(road: Road, town: Town) -> NDArray[np.float64]:
-    palette = palette_of(town.settings.palette, town.settings.seed)
+    palette = town.settings.climate
     base = palette.paving[town.settings.seed % len(palette.paving)] if road.paved else palette.soil[0]
     return np.array(base, dtype=np.float64)

@@ -170,7 +170,7 @@ def _round(patch: Patch, building: Building, rng: np.random.Generator, palette: 
 
 def _flat(canvas: Canvas, patch: Patch, building: Building, rng: np.random.Generator, palette: Palette) -> None:
     color = shades(rng, palette.flat)
-    patch.paint(np.broadcast_to(color.astype(np.float32), (*patch.cover.shape, 3)), "flat")
+    patch.paint(color.astype(np.float32), "flat")
     if building.roof == "shed":
         return
     rim = [shapely.get_coordinates(r) for r in (building.footprint.exterior, *building.footprint.interiors)]

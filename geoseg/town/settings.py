@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from geoseg.errors import ConfigError
-from geoseg.town.palettes import palette_of
+from geoseg.town.palettes import Palette, palette_of
 
 MIN_SIZE_PX = 256
 """Smallest side of a scene."""
@@ -56,7 +56,7 @@ class TownSettings:
             raise ConfigError(f"town: size_px is {self.size_px}, but each side must be at least {MIN_SIZE_PX} pixels.")
         if self.seed < 0:
             raise ConfigError(f"town: seed is {self.seed}, but must be 0 or more.")
-        palette_of(self.palette, self.seed)
+        palette_of(self.palette, self.seed)  # refuses what it does not know
         _check_range("pixel_size_m", self.pixel_size_m, 0.1, 1.0)
         _check_range("sun_elevation_deg", self.sun_elevation_deg, 15.0, 85.0)
         _check_range("haze", self.haze, 0.0, 0.5)
@@ -67,6 +67,11 @@ class TownSettings:
         _check_range("downtown", self.downtown, 0.0, 1.0)
         _check_range("skylight", self.skylight, 0.0, 2.0)
         _check_range("blur_px", self.blur_px, 0.0, 3.0)
+
+    @property
+    def climate(self) -> Palette:
+        """The palette that `palette` names."""
+        return palette_of(self.palette, self.seed)
 
     @property
     def extent_m(self) -> tuple[float, float]:

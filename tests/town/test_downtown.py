@@ -6,7 +6,7 @@ import shapely
 
 from geoseg.errors import ConfigError
 from geoseg.town.chips import chip_settings
-from geoseg.town.model import Building, Town
+from geoseg.town.model import Town
 from geoseg.town.plan import plan_town
 from geoseg.town.render import render
 from geoseg.town.settings import TownSettings
@@ -55,36 +55,15 @@ def test_only_where_it_is_asked_for():
     assert chip_settings(TownSettings(seed=1, downtown=0.5), 3).skylight < 1.0
 
 
-def test_gardens_on_podiums_are_building(downtown):
-    image, classes = render(downtown).astype(int), class_raster(downtown)
+def greenish_share_of_roofs(town: Town) -> float:
+    image = render(town).astype(int)
     greenish = image[1] - (image[0] + image[2]) // 2 > 14
-    roofs = classes == 1
-    assert greenish[roofs].mean() > 0.02
-    usual = plan_town(replace(DOWNTOWN, downtown=0.0))
-    image, classes = render(usual).astype(int), class_raster(usual)
-    assert (image[1] - (image[0] + image[2]) // 2 > 14)[classes == 1].mean() < 0.005
+    return float(greenish[class_raster(town) == 1].mean())
 
 
-@pytest.mark.parametrize("skylight", [0.2, 0.6])
-def test_less_skylight_is_darker_in_the_shadow_alone(skylight):
-    def levels(settings: TownSettings) -> tuple[float, float]:
-        left, bottom, right, top = settings.bounds
-        x, y = (left + right) / 2, (bottom + top) / 2
-        house = Building(
-            footprint=shapely.box(x - 10, y - 10, x + 10, y + 10), height_m=14.0, shape="rectangle", roof="flat",
-            orientation_deg=0.0, seed=1,
-        )  # fmt: skip
-        empty = np.empty((0, 4))
-        image = render(Town(settings, (), (house,), (), empty, empty, shapely.box(*settings.bounds)))
-        return float(image[:, 90:102, 120:136].mean()), float(image[:, 154:166, 120:136].mean())
-
-    clear = TownSettings(
-        size_px=(256, 256), pixel_size_m=0.5, sun_azimuth_deg=180.0, sun_elevation_deg=45.0, haze=0.0, blur_px=0.0
-    )
-    shaded, lit = levels(clear)
-    darker, same = levels(replace(clear, skylight=skylight))
-    assert darker == pytest.approx(shaded * skylight, rel=0.05)
-    assert same == pytest.approx(lit, rel=0.01)
+def test_gardens_on_podiums_are_building(downtown):
+    assert greenish_share_of_roofs(downtown) > 0.02
+    assert greenish_share_of_roofs(plan_town(replace(DOWNTOWN, downtown=0.0))) < 0.005
 
 
 @pytest.mark.parametrize("key", ["downtown", "skylight"])

@@ -84,6 +84,22 @@ def test_shadows_fall_away_from_the_sun_and_end_at_height_over_tangent(azimuth, 
     assert level(shaded, 14.5) > 0.8 * level(lit, 5)
 
 
+@pytest.mark.parametrize("skylight", [0.2, 0.6])
+def test_less_skylight_is_darker_in_the_shadow_alone(skylight):
+    clear = TownSettings(
+        size_px=(256, 256), pixel_size_m=0.5, sun_azimuth_deg=180.0, sun_elevation_deg=45.0, haze=0.0, blur_px=0.0
+    )
+
+    def levels(settings):
+        image = render(one_building(settings))
+        return float(image[:, 90:102, 120:136].mean()), float(image[:, 154:166, 120:136].mean())
+
+    shaded, lit = levels(clear)
+    darker, same = levels(replace(clear, skylight=skylight))
+    assert darker == pytest.approx(shaded * skylight, rel=0.05)
+    assert same == pytest.approx(lit, rel=0.01)
+
+
 def test_classes_look_different(town):
     image, classes = render(town).astype(float), class_raster(town)
     green = [
