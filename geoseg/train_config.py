@@ -170,7 +170,7 @@ class TownSource(_Source):
     validation_palettes: tuple[str, ...] = ()
     """Palettes of the validation scenes; empty: the same."""
     downtown: float = Field(default=0, ge=0, le=1)
-    """Share of the built-up blocks that hold podiums and towers, whose shadows are darker then."""
+    """Share of the built-up blocks that hold podiums and towers, or are building sites; shadows are darker then."""
 
 
 Source = Annotated[

@@ -16,6 +16,7 @@ from geoseg.town.model import Building, Surface
 from geoseg.town.network import District
 from geoseg.town.palettes import Palette
 from geoseg.town.perimeter import perimeter_plots
+from geoseg.town.sites import site_parts
 
 GREEN_COVERS = frozenset({"lawn", "meadow", "yardgrass", "park", "pitch", "crop", "wood", "hedge"})
 """Covers that a mapper calls green; the rest is background."""
@@ -57,7 +58,7 @@ class Site:
     sheds: bool
     """Whether houses have sheds."""
     downtown: float
-    """Share of the built-up blocks that hold podiums and towers."""
+    """Share of the built-up blocks that hold podiums and towers, or are still building sites."""
     plan: BlockPlan
 
     def cover(self, area: Any, cover: str, level: int | None = None) -> None:
@@ -132,6 +133,11 @@ def _built(site: Site) -> None:
 
 
 def _downtown(site: Site) -> None:
+    """Podiums and towers, or the site where they will stand."""
+    if site.rng.uniform() < 0.3:
+        site.cover(site.inner, pick(site.rng, {"soil": 0.8, "gravel": 0.2}))
+        site.cover_all(site_parts(site.rng, site.inner))
+        return
     site.cover(site.inner, pick(site.rng, {"paving": 0.5, "soil": 0.25, "gravel": 0.1, "yardgrass": 0.15}))
     site.plan.buildings += plan_downtown(site.rng, site.inner)
     _car_parks(site)

@@ -6,7 +6,7 @@ import numpy as np
 import shapely
 
 from geoseg.town.districts import pick
-from geoseg.town.geometry import box_at, main_axis, placed, polygons_of, round_coords
+from geoseg.town.geometry import GRID, box_at, main_axis, placed, polygons_of, round_coords
 from geoseg.town.model import Building, Roof
 
 _LEAST_M2 = 500.0
@@ -62,7 +62,8 @@ def _podium(rng: np.random.Generator, lot: Any) -> Any:
         shape = shapely.difference(_oval(center, angle, outer), _oval(away, angle, outer * rng.uniform(0.5, 0.75)))
     else:
         shape = lot
-    parts = polygons_of(round_coords(shapely.intersection(shape, lot)), _LEAST_M2)
+    # Rounded by the intersection itself: rounded afterwards, a sliver may cross itself.
+    parts = polygons_of(shapely.intersection(shape, lot, grid_size=1 / GRID), _LEAST_M2)
     return max(parts, key=lambda part: part.area, default=None)
 
 

@@ -17,7 +17,7 @@ _MATERIAL = {
     "lawn": "grass", "meadow": "grass", "yardgrass": "grass", "park": "grass", "pitch": "grass", "crop": "crop",
     "wood": "shrub", "hedge": "leaf", "water": "water", "pool": "water", "soil": "soil", "dry": "soil", "gravel": "soil",
     "plough": "crop", "path": "soil", "track": "paving", "bed": "shrub", "object": "car", "stain": "soil", "fence": "paving", "paving": "paving", "carpark": "asphalt",
-    "clay": "paving", "acrylic": "paving",
+    "clay": "paving", "acrylic": "paving", "pad": "soil", "pit": "soil",
 }  # fmt: skip
 
 
@@ -62,6 +62,7 @@ _MIXED: dict[str, tuple[str, str, float, float]] = {
     "crop": ("crop", "crop", 0.0, 1.0), "plough": ("plough", "plough", 0.0, 1.0), "water": ("water", "water", 0.0, 1.0),
     "carpark": ("asphalt", "asphalt", 0.0, 1.0), "paving": ("paving", "paving", 0.0, 1.0), "bed": ("leaf", "plough", 0.5, 1.0),
     "stain": ("soil", "soil", 0.0, 0.72), "path": ("soil", "paving", 0.3, 1.06), "dry": ("soil", "lawn", 0.12, 1.0),
+    "pad": ("soil", "paving", 0.4, 1.08), "pit": ("soil", "soil", 0.0, 0.6),
 }  # fmt: skip
 """Cover → two of the palette's colours, the share of the second, and a gain; bare soil where not named."""
 

@@ -41,7 +41,7 @@ class TownSettings:
     sheds: bool = True
     """Whether garages and sheds stand beside the houses."""
     downtown: float = 0.0
-    """Share of the built-up blocks that hold podiums and towers, 0–1."""
+    """Share of the built-up blocks that hold podiums and towers, or are still building sites, 0–1."""
     skylight: float = 1.0
     """Light in the shadows against that of a clear sky, 0–2: towers keep it from each other."""
     collar: bool = False
