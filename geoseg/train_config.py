@@ -100,7 +100,7 @@ class RasterSource(_Source):
     ignore: tuple[int, ...] = ()
     """Values that say nothing."""
     mosaic: bool = False
-    """Join images on one pixel grid into one scene before windows are drawn."""
+    """Join images on one pixel grid into one scene before windows are drawn; corners are rounded to whole pixels."""
 
 
 class VectorSource(_Source):

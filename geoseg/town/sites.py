@@ -34,7 +34,12 @@ def site_parts(rng: np.random.Generator, inner: Any) -> list[Part]:
 def _fence(at: NDArray[np.float64], heading: float, half: NDArray[np.float64]) -> list[Part]:
     """A fence around a pad."""
     u, v = half
-    sides = [((0.0, -v), (u, _FENCE_M)), ((0.0, v), (u, _FENCE_M)), ((-u, 0.0), (_FENCE_M, v)), ((u, 0.0), (_FENCE_M, v))]
+    sides = [
+        ((0.0, -v), (u, _FENCE_M)),
+        ((0.0, v), (u, _FENCE_M)),
+        ((-u, 0.0), (_FENCE_M, v)),
+        ((u, 0.0), (_FENCE_M, v)),
+    ]
     return [
         (Polygon(box_at(placed(np.array([middle]), at, heading)[0], heading, *size)), "fence", DECORATION_LEVEL)
         for middle, size in sides
