@@ -53,7 +53,7 @@ class RunSettings(_Strict):
     value_range: tuple[float, float] | None = None
     """Low and high pixel value that the model's full range is stretched to, for scenes of another dtype."""
     any_pixel_size: bool = False
-    """Map scenes outside the model's range of pixel sizes as they are, with a warning."""
+    """Map scenes outside the model's range of pixel sizes all the same, with a warning."""
     allow_ungeoreferenced: bool = False
     """Map scenes without CRS or geotransform, in pixels of the model's native size."""
     on_bad_block: Literal["fail", "nodata"] = "fail"

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from geoseg.contract import DType, LegendField, PixelSize, Scaling
+from geoseg.config import DEFAULT_MODEL
+from geoseg.contract import DType, LegendField, PixelSize, Scaling, load_contract
 from geoseg.legend import DEFAULT_LEGEND, Legend
 from geoseg.yaml_file import read_yaml, validate
 
@@ -36,7 +37,8 @@ class ModelSettings(_Settings):
     """Safetensors of the encoder under timm names; None starts from random weights."""
     start_from: Path | None = None
     """A model directory to go on from, `default` for the one that ships: its network, whatever is said above, and its
-    weights. Classes and bands must agree."""
+    weights. Bands, dtype, scaling, pixel size, classes and tile size are its own unless the file says otherwise; classes
+    and bands must agree."""
     kernel_limit: int | None = Field(default=None, ge=1)
     """Depthwise kernels larger than this are trained with zeros around their middle: how far the network sees is what
     neighbouring tiles can disagree on. None leaves them whole."""
@@ -292,18 +294,32 @@ class TrainConfig(_Settings):
         return self
 
 
-_SHIPPED = Path(__file__).parent / "models" / "default"
+_INHERITED = {"bands", "dtype", "scaling", "pixel_size_m", "legend", "tile_size"}
+"""What a training takes from the contract of the model that it starts from, unless it says otherwise."""
 
 
 def load_train_config(path: Path) -> TrainConfig:
-    """The settings in the YAML file `path`, paths made absolute; raises ConfigError naming the first wrong key."""
-    return _absolute(validate(TrainConfig, read_yaml(path), str(path)), path.resolve().parent)
+    """The settings in the YAML file `path`, paths made absolute.
+
+    What they leave out of the contract of the model that they start from is as it is there. Raises ConfigError naming the
+    first wrong key, and ModelError where that model has no contract.
+    """
+    values, folder = read_yaml(path), path.resolve().parent
+    model = values.get("model")
+    if isinstance(model, dict) and isinstance(start := model.get("start_from"), str):
+        contract = load_contract(_start(Path(start), folder))
+        values = contract.model_dump(mode="json", by_alias=True, include=_INHERITED) | values
+    return _absolute(validate(TrainConfig, values, str(path)), folder)
+
+
+def _start(path: Path, folder: Path) -> Path:
+    return DEFAULT_MODEL if path == Path("default") else folder / path
 
 
 def _absolute(config: TrainConfig, folder: Path) -> TrainConfig:
     sources = tuple(s.model_copy(update={"root": folder / s.root}) for s in config.sources)
     paths = {
-        key: _SHIPPED if (key, value) == ("start_from", Path("default")) else folder / value
+        key: _start(value, folder) if key == "start_from" else folder / value
         for key in ("encoder_weights", "start_from")
         if (value := getattr(config.model, key)) is not None
     }

@@ -4,6 +4,7 @@ import pytest
 
 from geoseg.config import RunSettings, load_settings
 from geoseg.errors import ConfigError
+from geoseg.vectorize_config import VectorizeSettings, load_vectorize_settings
 from geoseg.yaml_file import read_yaml
 
 DEFAULT = Path(__file__).parents[1] / "configs" / "default.yaml"
@@ -18,6 +19,13 @@ def test_the_commented_default_names_every_key():
         return {k: keys(v) if isinstance(v, dict) else None for k, v in values.items()}
 
     assert keys(read_yaml(DEFAULT)) == keys(RunSettings().model_dump())
+
+
+def test_the_commented_keys_of_vectorize_are_its_keys_and_defaults():
+    path = DEFAULT.with_name("vectorize.yaml")
+    settings = load_vectorize_settings(path, {})
+    assert set(read_yaml(path)) == set(VectorizeSettings.model_fields)
+    assert settings == VectorizeSettings(classes=settings.classes, output=settings.output)
 
 
 def test_options_take_the_place_of_keys(tmp_path):

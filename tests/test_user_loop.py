@@ -28,7 +28,6 @@ CONFIG = {
             "labels": "../maps/{stem}.gpkg",
             "layers": {"building": "buildings", "road": "roads", "green": "green"},
             "draw_m": [0.5, 0.7],
-            "group": r"(\w+)\.tif",
             "validation_groups": ["b"],
         }
     ],

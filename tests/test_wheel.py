@@ -40,5 +40,10 @@ def test_it_brings_what_help_and_readme_name(wheel):
     """As files of the environment, in share/geoseg."""
     with zipfile.ZipFile(wheel) as archive:
         shared = {n.partition("/data/share/geoseg/")[2] for n in archive.namelist() if "/data/share/geoseg/" in n}
-    files = [*(ROOT / "configs").rglob("*.yaml"), *(ROOT / "pipelines").glob("*.py")]
+    files = [
+        p
+        for folder in ("configs", "pipelines")
+        for p in (ROOT / folder).rglob("*")
+        if p.is_file() and p.suffix != ".pyc"
+    ]
     assert shared == {str(p.relative_to(ROOT)) for p in files}

@@ -19,7 +19,7 @@ from geoseg.vector.formats import LayerFormat
 @click.option("--strip-rows", type=int, help="Tile rows in a strip.  [default: by size and workers]")
 @click.option("--bands", type=Numbers(int, "1,2,3"), help="Bands of the scenes in the order of the model's.")
 @click.option("--value-range", type=Numbers(float, "LOW,HIGH"), help="Pixel values to stretch to the model's range.")
-@click.option("--any-pixel-size", is_flag=True, default=None, help="Map scenes of any pixel size as they are.")
+@click.option("--any-pixel-size", is_flag=True, default=None, help="Map scenes of any pixel size, with a warning.")
 @click.option("--allow-ungeoreferenced", is_flag=True, default=None, help="Map scenes without CRS or geotransform.")
 @click.option(
     "--on-bad-block",

@@ -9,6 +9,7 @@ import rasterio
 import torch
 from safetensors.torch import save_file
 
+from geoseg.config import DEFAULT_MODEL
 from geoseg.contract import load_contract
 from geoseg.errors import ConfigError, ModelError, TrainingError
 from geoseg.nn.data import Window
@@ -191,6 +192,17 @@ def test_a_start_with_other_classes_is_refused(trained, tmp_path):
     path = settings(tmp_path, one, classes=classes, model={"start_from": str(trained[1])})
     with pytest.raises(ModelError, match="its classes are"):
         train(load_train_config(path))
+
+
+def test_what_is_not_said_is_that_of_the_model_it_starts_from(tmp_path):
+    path = settings(tmp_path, source("rasters", tmp_path), model={"start_from": "default"}, tile_size=512)
+    values = json.loads(path.read_text())
+    del values["pixel_size_m"]
+    path.write_text(json.dumps(values))
+    read, shipped = load_train_config(path), load_contract(DEFAULT_MODEL)
+    assert (read.pixel_size_m, read.scaling, read.legend) == (shipped.pixel_size_m, shipped.scaling, shipped.legend)
+    assert read.pixel_size_m.enlarged_to is not None
+    assert (read.tile_size, shipped.tile_size) == (512, 1024)
 
 
 def test_encoder_weights_are_taken_or_refused(tmp_path):
