@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import shapely
+import shapely.geometry
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio.features import shapes
 
 from geoseg.evaluate.maps import ClassMap
 from geoseg.evaluate.roads import road_scores
@@ -25,10 +27,14 @@ _ROWS = 1024
 def line_scores(
     maps: tuple[ClassMap, ClassMap], c: LegendClass, grid: PixelGrid, legend: Legend, tolerance_m: float
 ) -> dict[str, Any]:
-    """Precision, recall and quality within the buffer, and APLS, of two maps: prediction and reference."""
+    """Precision, recall and quality within the buffer, and APLS, of two maps: prediction and reference.
+
+    Lines count on the ground that both know.
+    """
     lines = [own if (own := m.lines(c)) is not None else _thinned(m, c, grid, legend) for m in maps]
     ground = Ground.of(Affine(*grid.transform), grid.crs_wkt, (grid.height, grid.width))
-    found, truth = (ground.in_metres(_inside(own, grid)) for own in lines)
+    unknown = shapely.STRtree([*_unknown(maps, grid)])
+    found, truth = (ground.in_metres(_without(_inside(own, grid), unknown)) for own in lines)
     scores = road_scores(found, truth, tolerance_m=tolerance_m)
     buffer = asdict(scores.buffer)
     return {
@@ -81,9 +87,34 @@ def _inside(lines: NDArray[Any], grid: PixelGrid) -> NDArray[Any]:
     a, _, c, _, e, f = grid.transform
     box = shapely.box(c, f + e * grid.height, c + a * grid.width, f)
     whole = shapely.covered_by(lines, box)
-    cut = shapely.get_parts(shapely.intersection(lines[~whole], box))
-    is_line = (shapely.get_type_id(cut) == shapely.GeometryType.LINESTRING) & (shapely.length(cut) > 0)
-    kept: NDArray[Any] = np.concatenate([lines[whole], cut[is_line]])
+    return np.concatenate([lines[whole], _line_parts(shapely.intersection(lines[~whole], box))])
+
+
+def _unknown(maps: tuple[ClassMap, ClassMap], grid: PixelGrid) -> Iterator[Any]:
+    """Polygons of the pixels of which one of the maps says nothing."""
+    for start in range(0, grid.height, _ROWS):
+        stop = min(start + _ROWS, grid.height)
+        silent = np.logical_or(*(m.rows(start, stop) == NODATA for m in maps))
+        to_map = Affine(*grid.transform) @ Affine.translation(0, start)
+        for polygon, _ in shapes(silent.astype(np.uint8), mask=silent, transform=to_map):
+            yield shapely.geometry.shape(polygon)
+
+
+def _without(lines: NDArray[Any], unknown: shapely.STRtree) -> NDArray[Any]:
+    """The parts of lines that lie on none of the polygons; whole lines keep their ends to the last bit."""
+    line, polygon = unknown.query(lines, predicate="intersects")
+    touched = np.unique(line)
+    near = [shapely.union_all(unknown.geometries[polygon[line == index]]) for index in touched]
+    kept = np.delete(lines, touched)
+    return np.concatenate([kept, _line_parts(shapely.difference(lines[touched], np.array(near, dtype=object)))])
+
+
+def _line_parts(cut: NDArray[Any]) -> NDArray[Any]:
+    parts = shapely.get_parts(cut)
+    parts = shapely.get_parts(parts[~shapely.is_empty(parts)])
+    kept: NDArray[Any] = parts[
+        (shapely.get_type_id(parts) == shapely.GeometryType.LINESTRING) & (shapely.length(parts) > 0)
+    ]
     return kept
 
 

@@ -1,6 +1,6 @@
 """Two forms of a map, raster and vectors, seen alike: rows of class ids, polygons of buildings, lines of roads."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -43,9 +43,15 @@ class ClassMap(Protocol):
 class RasterMap:
     """A class raster."""
 
-    def __init__(self, path: Path, grid: PixelGrid, table: NDArray[np.uint8], *, warp: bool) -> None:
-        """`table` is (256,) class id by value; raises ConfigError where the raster does not lie on the grid."""
-        self._reader = AlignedReader(path, grid, warp=warp)
+    def __init__(
+        self, path: Path, grid: PixelGrid, table: NDArray[np.uint8], named: Collection[int] = (), *, warp: bool
+    ) -> None:
+        """Open a class raster; raises ConfigError where it does not lie on the grid.
+
+        `table` is (256,) class id by value. 0 and the values that are `named` say what they say where they are its nodata
+        value too: 0/1 masks often call their 0 nodata.
+        """
+        self._reader = AlignedReader(path, grid, warp=warp, named={0, *named})
         self._table = table
         self._path = path
 
@@ -158,11 +164,12 @@ def value_table(
 ) -> NDArray[np.uint8]:
     """(256,) class id by value; without `values`, ids are values, and what no class claims is an error."""
     table = np.full(256, 0 if values and "background" not in values else _STRANGE, np.uint8)
+    table[NODATA] = NODATA
     if not values:
         table[: legend.channels] = np.arange(legend.channels)
     for key, name in enumerate(legend.category_names):
         table[[int(v) for v in values.get(name, ())]] = key
-    table[[*ignore, NODATA]] = NODATA
+    table[[*ignore]] = NODATA
     return table
 
 

@@ -160,8 +160,9 @@ def _comparison(settings: EvaluateSettings) -> _Comparison:
     if vectors[1]:
         reference: ClassMap = VectorMap(settings.reference, grid, legend, layers, line_width_m=width, only=only)
     else:
+        named = _numbers(settings)
         table = value_table(legend, settings.values, settings.ignore)
-        reference = RasterMap(settings.reference, grid, table, warp=settings.warp)
+        reference = RasterMap(settings.reference, grid, table, named, warp=settings.warp)
     if vectors[0]:
         own = layers_by_class(settings.prediction, legend, {}, labelled)
         prediction: ClassMap = VectorMap(settings.prediction, grid, legend, own, line_width_m=width)
@@ -171,6 +172,16 @@ def _comparison(settings: EvaluateSettings) -> _Comparison:
     shape = (grid.height, grid.width)
     pixel_m = ground_pixel_size_m(Affine(*grid.transform), grid.crs_wkt, shape)
     return _Comparison(prediction, reference, grid, legend, known, pixel_m)
+
+
+def _numbers(settings: EvaluateSettings) -> list[int]:
+    """The values of a reference raster that are classes; raises ConfigError where one can be none."""
+    named = [value for values in settings.values.values() for value in values]
+    if wrong := [v for v in (*named, *settings.ignore) if not isinstance(v, int) or not 0 <= v <= 255]:
+        raise ConfigError(
+            f"{settings.reference}: is a raster of values 0–255, but `values` or `ignore` name {wrong[0]!r}."
+        )
+    return [int(v) for v in named]
 
 
 def _reference_layers(

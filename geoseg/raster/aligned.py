@@ -1,5 +1,6 @@
 """A raster of labels, read row by row on the pixel grid of another raster."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,8 +83,11 @@ class PixelGrid:
 class AlignedReader:
     """One band of whole numbers, 0–255, on a grid that need not be its own."""
 
-    def __init__(self, path: Path, grid: PixelGrid, *, warp: bool = False) -> None:
-        """Open `path`; raises ConfigError where it has more bands, other numbers, or, unless `warp`, another lattice."""
+    def __init__(self, path: Path, grid: PixelGrid, *, warp: bool = False, named: Collection[int] = ()) -> None:
+        """Open `path`; raises ConfigError where it has more bands, other numbers, or, unless `warp`, another lattice.
+
+        A nodata value that is `named` is a value like any other.
+        """
         scene = inspect(path, allow_ungeoreferenced=True)
         if len(scene.color_bands) != 1 or np.dtype(scene.dtype).kind not in "ui":
             raise ConfigError(
@@ -98,8 +102,9 @@ class AlignedReader:
                 f"reference: {_words(grid)}). Resample it, or let it be with --warp (nearest neighbour)."
             )
         self._src = open_geotiff(path)
+        self._said = self._src.nodata if self._src.nodata in named else None
         if self._offset is None:
-            self._src = _warped(self._src, grid)
+            self._src = _warped(self._src, grid, self._said)
             self._offset = (0, 0)
 
     def close(self) -> None:
@@ -122,6 +127,8 @@ class AlignedReader:
         try:
             found: NDArray[Any] = self._src.read(1, window=window)
             known = self._src.read_masks(1, window=window) > 0
+            if self._said is not None and not isinstance(self._src, WarpedVRT):
+                known |= found == self._said
         except RasterioError as exc:
             raise BrokenRaster(f"{self._path}: rows {top}–{bottom} cannot be decoded ({exc}). Copy it again.") from exc
         if found[known].size and not 0 <= found[known].min() <= found[known].max() <= 255:
@@ -147,7 +154,9 @@ def write_class_rows(path: Path, grid: PixelGrid, rows: Any) -> None:
             start += len(part)
 
 
-def _warped(src: Any, grid: PixelGrid) -> WarpedVRT:
+def _warped(src: Any, grid: PixelGrid, said: float | None) -> WarpedVRT:
+    """`said`: the nodata value of the source, where it is one like any other."""
+    heeded = src.nodata is not None and said is None
     # With an alpha band, what lies outside of the source is known as such, whatever its nodata value.
     return WarpedVRT(
         src,
@@ -156,7 +165,8 @@ def _warped(src: Any, grid: PixelGrid) -> WarpedVRT:
         width=grid.width,
         height=grid.height,
         resampling=Resampling.nearest,
-        add_alpha=src.nodata is None,
+        add_alpha=not heeded,
+        **({} if heeded else {"src_nodata": None, "nodata": None}),
     )
 
 

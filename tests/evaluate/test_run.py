@@ -142,6 +142,52 @@ def test_other_values_and_values_that_say_nothing(files, tmp_path):
     assert found["classes"]["building"]["iou"] == 1
 
 
+@pytest.mark.parametrize("nodata", [None, 0, 255])
+def test_masks_of_0_and_255_are_masks_whatever_they_call_nodata(files, tmp_path, nodata):
+    houses = squares(4)[1] == 1
+    write_tiff(tmp_path / "mask.tif", np.where(houses, 255, 0).astype(np.uint8), nodata=nodata)
+    found = compared(files, "map.tif", tmp_path / "mask.tif", classes=("building",), values={"building": (255,)})
+    moved = np.roll(houses, (2, 2), axis=(0, 1))
+    assert found["pixels"] == SIDE**2
+    assert found["classes"]["building"]["iou"] == pytest.approx((houses & moved).sum() / (houses | moved).sum())
+
+
+@pytest.mark.parametrize("side", ["prediction", "reference"])
+def test_background_that_is_called_nodata_is_background(files, tmp_path, side):
+    with rasterio.open(files / "truth.tif") as src:
+        write_raster(tmp_path / "zero.tif", src.read(), transform=src.transform, crs=UTM, nodata=0)
+    pair = (tmp_path / "zero.tif", "map.tif") if side == "prediction" else ("map.tif", tmp_path / "zero.tif")
+    usual = ("truth.tif", "map.tif") if side == "prediction" else ("map.tif", "truth.tif")
+    found, expected = compared(files, *pair), compared(files, *usual)
+    assert (found["pixels"], found["classes"]) == (expected["pixels"], expected["classes"])
+
+
+def test_background_that_is_called_nodata_ends_where_a_warped_map_ends(files, tmp_path):
+    with rasterio.open(files / "truth.tif") as src:
+        part, transform = src.read()[:, :48], src.transform @ rasterio.Affine.translation(0.5, 0)
+    write_raster(tmp_path / "part.tif", part, transform=transform, crs=UTM, nodata=0)
+    found = compared(files, tmp_path / "part.tif", "truth.tif", warp=True)
+    assert found["pixels"] == pytest.approx(48 * SIDE, abs=2 * SIDE)
+
+
+@pytest.mark.parametrize("form", ["layer", "thinned pixels"])
+def test_roads_count_where_both_maps_know_the_ground(files, tmp_path, form):
+    x, y = ORIGIN
+    line = shapely.LineString([(x + 2, y - 24), (x + SIDE * PIXEL_M - 2, y - 24)])
+    transform = rasterio.Affine(PIXEL_M, 0, x, 0, -PIXEL_M, y)
+    road = rasterize([line.buffer(2)], out_shape=(SIDE, SIDE), transform=transform, default_value=2).astype(np.uint8)
+    write_tiff(tmp_path / "all.tif", road)
+    gpd.GeoDataFrame(geometry=[line], crs=UTM).to_file(tmp_path / "all.gpkg", layer="road_centerlines")
+    road[:, SIDE // 2 :] = 255
+    write_tiff(tmp_path / "half.tif", road, nodata=255)
+    whole = tmp_path / ("all.gpkg" if form == "layer" else "all.tif")
+    for pair in ((whole, tmp_path / "half.tif"), (tmp_path / "half.tif", whole)):
+        scores = compared(files, *pair, classes=("road",))["roads"]["road"]
+        assert form in scores["lines_of"].values()
+        assert (scores["precision"], scores["recall"]) == (pytest.approx(1, abs=0.1), pytest.approx(1, abs=0.1))
+        assert scores["predicted_m"] == pytest.approx(SIDE * PIXEL_M / 2 - 2, abs=3)
+
+
 def test_a_part_of_the_grid_is_compared_where_it_lies(files, tmp_path):
     with rasterio.open(files / "truth.tif") as src:
         part, transform = src.read()[:, 20:70, 10:60], src.transform @ rasterio.Affine.translation(10, 20)
@@ -317,6 +363,9 @@ def test_map_and_loss_are_those_of_the_scene_as_the_network_is_shown_it(unet_mod
         ),
         ({"reference": "other.gpkg", "class_field": "kind"}, "no field 'kind'; there are"),
         ({"image": "far.tif"}, "not on the pixel grid"),
+        ({"classes": ("building",), "values": {"building": (300,)}}, "a raster of values 0–255, but .* name 300"),
+        ({"ignore": (-1,)}, "name -1"),
+        ({"class_field": "kind", "values": {"building": ("house",)}}, "name 'house'"),
     ],
 )
 def test_what_cannot_be_compared_is_said(files, changes, message):
