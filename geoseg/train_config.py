@@ -10,12 +10,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from geoseg.config import DEFAULT_MODEL
-from geoseg.contract import DType, LegendField, PixelSize, Scaling, load_contract
+from geoseg.contract import Contract, DType, LegendField, PixelSize, Scaling, load_contract
 from geoseg.legend import DEFAULT_LEGEND, Legend
 from geoseg.yaml_file import read_yaml, validate
 
 LossName = Literal["cross_entropy", "focal", "dice", "lovasz"]
 Color = Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")]
+Byte = Annotated[int, Field(ge=0, le=255)]
 Ground = tuple[float, float, float, float]
 """West, south, east, north in degrees (EPSG:4326)."""
 
@@ -97,9 +98,9 @@ class RasterSource(_Source):
 
     `{stem}` is the image's name without its ending, `{part}` what the last `*` of `images` stands for in it.
     """
-    values: dict[str, tuple[int, ...]]
+    values: dict[str, tuple[Byte, ...]]
     """Class → values in the label raster; `background` may be named too."""
-    ignore: tuple[int, ...] = ()
+    ignore: tuple[Byte, ...] = ()
     """Values that say nothing."""
     mosaic: bool = False
     """Join images on one pixel grid into one scene before windows are drawn; corners are rounded to whole pixels."""
@@ -132,7 +133,7 @@ class VocSource(_Source):
     """A Pascal VOC folder: JPEGImages, SegmentationClass, ImageSets/Segmentation/{train,val}.txt."""
 
     form: Literal["voc"]
-    values: dict[str, tuple[int, ...]]
+    values: dict[str, tuple[Byte, ...]]
     """Class → indices in the palette PNGs; 255 is ignored."""
 
 
@@ -140,7 +141,7 @@ class CityscapesSource(_Source):
     """A Cityscapes folder: leftImg8bit and gtFine, each with train and val."""
 
     form: Literal["cityscapes"]
-    values: dict[str, tuple[int, ...]]
+    values: dict[str, tuple[Byte, ...]]
     """Class → values in `*_gtFine_labelIds.png`."""
 
 
@@ -284,14 +285,19 @@ class TrainConfig(_Settings):
             raise ValueError(f"steps {self.steps} is not a multiple of steps_per_epoch {self.steps_per_epoch}")
         if self.agreement and self.window_px < 256:
             raise ValueError(f"agreement needs window_px of 256 or more, not {self.window_px}")
-        if not len(self.bands) == len(self.scaling.mean) == len(self.scaling.std):
-            raise ValueError(f"{len(self.bands)} bands need as many means and stds in `scaling`")
         if self.legend.channels > 254:
             raise ValueError(f"{self.legend.channels - 1} classes, but training takes 253 at most")
         if self.class_weights is not None and len(self.class_weights) != self.legend.channels:
             raise ValueError(f"class_weights: {len(self.class_weights)} given, {self.legend.channels} needed")
         _check_names(self)
         return self
+
+    def contract(self, where: str, **known: Any) -> Contract:
+        """That of the model, with what is known of it; raises ConfigError, naming `where`, where it contradicts itself."""
+        shared = Contract.model_fields.keys() & TrainConfig.model_fields.keys() - {"sources"}
+        return validate(
+            Contract, {name: getattr(self, name) for name in shared} | {"classes": self.classes} | known, where
+        )
 
 
 _INHERITED = {"bands", "dtype", "scaling", "pixel_size_m", "legend", "tile_size"}
@@ -309,7 +315,9 @@ def load_train_config(path: Path) -> TrainConfig:
     if isinstance(model, dict) and isinstance(start := model.get("start_from"), str):
         contract = load_contract(_start(Path(start), folder))
         values = contract.model_dump(mode="json", by_alias=True, include=_INHERITED) | values
-    return _absolute(validate(TrainConfig, values, str(path)), folder)
+    config = validate(TrainConfig, values, str(path))
+    config.contract(str(path))
+    return _absolute(config, folder)
 
 
 def _start(path: Path, folder: Path) -> Path:

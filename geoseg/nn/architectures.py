@@ -61,11 +61,16 @@ def build(name: str, settings: Mapping[str, Any]) -> nn.Module:
         name: class name of the architecture, such as `Unet`; upper and lower case are the same.
         settings: arguments of its constructor, as `config.json` of a model directory holds them.
 
-    Raises ModelError for unknown names and settings, and for encoders that would be fetched from a hub.
+    An `activation` at the end is left out: it has no weights, and what geoseg blends are logits.
+
+    Raises ModelError for unknown names and settings, for encoders that would be fetched from a hub, and for networks that
+    classify the image besides.
 
     """
     cls = architecture(name)
-    known = {key: value for key, value in settings.items() if not key.startswith("_")}
+    known = {key: value for key, value in settings.items() if not key.startswith("_") and key != "activation"}
+    if known.get("aux_params") is not None:
+        raise ModelError(f"{name}: aux_params make it classify the image besides; only networks of pixels are taken.")
     if cls.__module__.startswith("segmentation_models_pytorch"):
         known["encoder_weights"] = None
     if cls is smp.DPT:

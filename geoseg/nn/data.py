@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import shapely
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -231,17 +232,34 @@ def _check_sides(data: TrainingData, config: TrainConfig) -> None:
 
 
 def _check_ground(data: TrainingData) -> None:
-    """No labelled ground of validation may be in training, across sources as well."""
+    """No labelled ground of validation may be in training, nor an image without a grid in both, across sources as well."""
+    somewhere = [s for s in data.training if s.grid is not None]
+    grounds = shapely.STRtree([_ground(s) for s in somewhere])
+    elsewhere = {s.path: s.source for s in data.training if s.grid is None}
     for held_out in data.validation:
-        for scene in data.training:
-            if held_out.path == scene.path or held_out.grid is None or scene.grid is None:
-                continue
-            shared = held_out.grid.footprint.intersection(scene.grid.footprint).area
-            if shared > 0.02 * held_out.grid.footprint.area:
+        if held_out.grid is None:
+            if held_out.path in elsewhere:
                 raise TrainingError(
-                    f"{scene.path} (training) and {held_out.path} (validation) show the same ground. "
-                    "Split by validation_ground, or put both into one group."
+                    f"{held_out.path}: is in the training of source '{elsewhere[held_out.path]}' and in the validation of "
+                    f"source '{held_out.source}'. Hold it out of both."
                 )
+            continue
+        ground = _ground(held_out)
+        near = grounds.query(ground, predicate="intersects")
+        shared = shapely.area(shapely.intersection(grounds.geometries[near], ground))
+        if (shared > 0.02 * ground.area).any():
+            scene = somewhere[near[int(np.argmax(shared))]]
+            raise TrainingError(
+                f"{scene.path} (training of source '{scene.source}') and {held_out.path} (validation of source "
+                f"'{held_out.source}') show the same ground. Split by validation_ground, or put both into one group."
+            )
+
+
+def _ground(scene: LabelledScene) -> Any:
+    """The ground that the labels of a georeferenced scene lie on, in degrees."""
+    if scene.ground is not None or scene.grid is None:
+        return scene.ground
+    return scene.grid.footprint
 
 
 def _check_classes(scenes: Sequence[LabelledScene], config: TrainConfig) -> None:

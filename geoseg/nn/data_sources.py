@@ -11,6 +11,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -21,6 +22,7 @@ from geoseg.nn.town_source import town_chips
 from geoseg.train_config import (
     CityscapesSource,
     ColorSource,
+    Ground,
     RasterSource,
     Source,
     TownSource,
@@ -57,6 +59,8 @@ class LabelledScene:
     grid: ImageGrid | None = None
     """None for images without a CRS."""
     validation: bool = False
+    ground: Any = None
+    """Polygon in degrees that its labels lie in; None: all of the grid."""
 
 
 def read_source(source: Source, config: TrainConfig) -> list[LabelledScene]:
@@ -76,10 +80,13 @@ def read_source(source: Source, config: TrainConfig) -> list[LabelledScene]:
     scenes = list(readers[type(source)](source, config))
     if not scenes:
         raise TrainingError(f"source '{source.name}': no images under {source.root}; check `root` and `images`.")
+    scenes = _split_by_group(scenes, source)
     if isinstance(source, RasterSource) and source.mosaic:
-        scenes = _mosaics(scenes)
+        scenes = [m for side in (False, True) for m in _mosaics([s for s in scenes if s.validation is side])]
+    if source.validation_ground is not None:
+        scenes = [part for scene in scenes for part in _split_by_ground(scene, source.validation_ground)]
     limits, legend = source.ignore_larger_m2, config.legend
-    return [s if s.validation or not limits else _without_blocks(s, limits, legend) for s in _split(scenes, source)]
+    return [s if s.validation or not limits else _without_blocks(s, limits, legend) for s in scenes]
 
 
 def known_classes(source: Source, legend: Legend) -> tuple[bool, ...]:
@@ -167,6 +174,8 @@ def _scene(
         )
     if image.shape[2] != len(config.bands):
         raise TrainingError(f"{path}: {image.shape[2]} bands, but {len(config.bands)} are needed ({config.bands}).")
+    if image.dtype != config.dtype:
+        raise TrainingError(f"{path}: pixels of type {image.dtype}, but `dtype` is {config.dtype}.")
     size = source.pixel_size_m or (grid.pixel_size_m if grid else None) or config.pixel_size_m.native
     match = re.search(source.group, str(path)) if source.group else None
     group = match.group(1) if match else path.stem
@@ -182,7 +191,7 @@ def _masked(label: Labels, valid: NDArray[np.bool_]) -> Labels:
     return np.where(valid, label, UNSEEN).astype(np.uint8)
 
 
-def _split(scenes: list[LabelledScene], source: Source) -> list[LabelledScene]:
+def _split_by_group(scenes: list[LabelledScene], source: Source) -> list[LabelledScene]:
     held_out = set(source.validation_groups)
     if missing := held_out - {s.group for s in scenes}:
         raise TrainingError(
@@ -193,19 +202,18 @@ def _split(scenes: list[LabelledScene], source: Source) -> list[LabelledScene]:
             raise TrainingError(
                 f"source '{source.name}': groups {together} show the same ground: hold out all or none."
             )
-    marked = [replace(s, validation=s.validation or s.group in held_out) for s in scenes]
-    if source.validation_ground is None:
-        return marked
-    return [part for scene in marked for part in _split_by_ground(scene, source)]
+    return [replace(s, validation=s.validation or s.group in held_out) for s in scenes]
 
 
-def _split_by_ground(scene: LabelledScene, source: Source) -> Iterator[LabelledScene]:
-    if scene.grid is None or source.validation_ground is None:
+def _split_by_ground(scene: LabelledScene, ground: Ground) -> Iterator[LabelledScene]:
+    if scene.grid is None:
         raise TrainingError(
             f"{scene.path}: no CRS, so it cannot be split by ground. Use `group` and `validation_groups`."
         )
-    held_out = ground_mask(scene.grid, source.validation_ground)
-    for validation, keep in ((False, ~held_out), (True, held_out)):
+    held_out, box_held_out = ground_mask(scene.grid, ground), shapely.box(*ground)
+    whole = scene.grid.footprint
+    sides = (False, ~held_out, whole.difference(box_held_out)), (True, held_out, whole.intersection(box_held_out))
+    for validation, keep, own in sides:
         rows, cols = np.flatnonzero(keep.any(axis=1)), np.flatnonzero(keep.any(axis=0))
         if rows.size == 0:
             continue
@@ -217,6 +225,7 @@ def _split_by_ground(scene: LabelledScene, source: Source) -> Iterator[LabelledS
             label=label,
             validation=validation,
             grid=scene.grid.moved(rows[0], cols[0], label.shape),
+            ground=own,
         )
 
 
@@ -249,6 +258,8 @@ def _without_blocks(scene: LabelledScene, limits: dict[str, float], legend: Lege
 
 
 def _images(source: Source, pattern: str) -> list[Path]:
+    if Path(pattern).is_absolute():
+        raise TrainingError(f"source '{source.name}': images '{pattern}' must be a pattern under `root`.")
     return sorted(p for p in source.root.glob(pattern) if p.is_file())
 
 
@@ -265,8 +276,11 @@ def _label_path(source: RasterSource | VectorSource | ColorSource, image: Path) 
 def _read_picture(path: Path, mode: str | None) -> NDArray[np.uint8]:
     if not path.is_file():
         raise TrainingError(f"{path}: there is no such file.")
-    with Image.open(path) as picture:
-        return np.asarray(picture if mode is None else picture.convert(mode), np.uint8)
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(picture if mode is None else picture.convert(mode), np.uint8)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as exc:
+        raise TrainingError(f"{path}: cannot be read as a picture ({exc}).") from exc
 
 
 def _value_table(values: dict[str, tuple[int, ...]], ignore: tuple[int, ...], legend: Legend) -> NDArray[np.uint8]:

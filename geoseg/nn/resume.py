@@ -30,21 +30,23 @@ def checkpoint_to_go_on_from(config: TrainConfig, data: TrainingData, *, resume:
     """The last checkpoint of this training; None where it begins anew, and what another one left is removed.
 
     A training that was over begins anew where its data or settings have changed since, as they do when maps are
-    corrected again and again. One that was interrupted goes on, with other settings too, but not on other data.
+    corrected again and again. One that was interrupted goes on, with other settings too, but not on other data, nor with
+    another network or optimization: the checkpoint holds those.
 
-    Raises TrainingError for an interrupted training of other data, and for a checkpoint that could run code.
+    Raises TrainingError for such an interrupted training, and for a checkpoint that could run code.
     """
     last = config.run_dir / LAST
     before = read_json(config.run_dir / _RECORD) or {}
-    now = {"data": _digest_of(data), "settings": _digest_of_settings(config)}
+    now = {
+        "data": _digest_of(data),
+        "settings": _digest_of_settings(config),
+        "network": _digest_of_settings(config, {"model": True, "optimization": True, "bands": True, "classes": True}),
+    }
     goes_on = resume and last.is_file()
     if goes_on and before.get("over"):
         goes_on = all(before.get(key) == value for key, value in now.items())
-    elif goes_on and before.get("data", now["data"]) != now["data"]:
-        raise TrainingError(
-            f"{last}: is of a training on other data (images, labels or their split) that was interrupted. Give its data "
-            "back, name another `run_dir`, or begin anew with --fresh."
-        )
+    elif goes_on:
+        _check_the_same(last, before, now)
     if goes_on:
         # Before Lightning does, whose own message of a file that could run code is no line for a user.
         if load_plain(last).get("global_step", 0) >= config.steps:
@@ -66,6 +68,20 @@ def checkpoint_to_go_on_from(config: TrainConfig, data: TrainingData, *, resume:
     return last if goes_on else None
 
 
+def _check_the_same(last: Path, before: dict[str, str], now: dict[str, str]) -> None:
+    """Raise TrainingError where an interrupted training cannot go on."""
+    of_what = {
+        "data": "on other data (images, labels or their split)",
+        "network": "with another `model`, `optimization`, `bands` or `classes`",
+    }
+    for key, words in of_what.items():
+        if before.get(key, now[key]) != now[key]:
+            raise TrainingError(
+                f"{last}: is of a training {words} that was interrupted. Give back what it had, name another `run_dir`, or "
+                "begin anew with --fresh."
+            )
+
+
 def mark_over(config: TrainConfig) -> None:
     """The training is over: the next one goes on from it only if nothing but its length has changed."""
     record = config.run_dir / _RECORD
@@ -82,10 +98,10 @@ def _digest_of(data: TrainingData) -> str:
     return digest.hexdigest()
 
 
-def _digest_of_settings(config: TrainConfig) -> str:
+def _digest_of_settings(config: TrainConfig, only: dict[str, bool] | None = None) -> str:
     left_out: dict[str, Any] = dict.fromkeys(_NOT_OF_THE_TRAINING, True)
     left_out |= {"sources": {"__all__": {"root"}}, "model": {"start_from", "encoder_weights"}}
-    values = config.model_dump(mode="json", exclude=left_out)
+    values = config.model_dump(mode="json", exclude=left_out, include=only)
     model = config.model
     start = load_contract(model.start_from).weights_sha256 if model.start_from else None
     encoder = sha256_file(model.encoder_weights) if model.encoder_weights else None

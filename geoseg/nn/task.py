@@ -26,6 +26,8 @@ from geoseg.train_config import Optimization, TrainConfig
 
 _CUT = 64
 """Pixels cut off on each side of a window to see what its middle says alone: half the default overlap of tiles."""
+_ENCODERS = ("encoder.", "net.backbone.")
+"""What the names of an encoder's parameters begin with: smp's, and torchvision's in our FCN."""
 _FADED = 48
 """Pixels along the new edge that blending hardly weighs (see geoseg.grid.taper)."""
 
@@ -139,15 +141,20 @@ def initial_model(config: TrainConfig) -> nn.Module:
 def load_encoder(model: nn.Module, path: Path) -> None:
     """Fill a `tu-` encoder from a safetensors file under timm's names; the classifier's weights are left out.
 
-    Raises ModelError where the file does not hold every weight of the encoder.
+    Raises ModelError where the network has no encoder of its own, or the file does not hold every weight of it.
     """
     if not path.is_file():
         raise ModelError(f"{path}: no such file of encoder weights.")
-    encoder: Any = model.encoder
+    encoder: Any = getattr(model, "encoder", None)
+    if encoder is None:
+        raise ModelError(f"{path}: {type(model).__name__} has no encoder to fill. Leave `encoder_weights` out.")
     wanted = encoder.state_dict()
     tensors = {f"model.{name}": tensor for name, tensor in read_safetensors(path).items()}
     if missing := [name for name in wanted if name not in tensors and not name.endswith("num_batches_tracked")]:
         raise ModelError(f"{path}: not the weights of this encoder: {len(missing)} are missing, such as {missing[0]}.")
+    if other := [n for n in wanted if n in tensors and tensors[n].shape != wanted[n].shape]:
+        is_, needed = (tuple(t[other[0]].shape) for t in (tensors, wanted))
+        raise ModelError(f"{path}: not the weights of this encoder: {other[0]} is {is_}, but {needed} is needed.")
     encoder.load_state_dict({name: t for name, t in tensors.items() if name in wanted}, strict=False)
 
 
@@ -191,8 +198,8 @@ def _build(config: TrainConfig) -> nn.Module:
 
 
 def _optimizer(model: nn.Module, how: Optimization) -> torch.optim.Optimizer:
-    encoder = [p for name, p in model.named_parameters() if name.startswith("encoder.")]
-    others = [p for name, p in model.named_parameters() if not name.startswith("encoder.")]
+    encoder = [p for name, p in model.named_parameters() if name.startswith(_ENCODERS)]
+    others = [p for name, p in model.named_parameters() if not name.startswith(_ENCODERS)]
     groups: list[dict[str, Any]] = [
         {"params": others},
         {"params": encoder, "lr": how.learning_rate * how.encoder_factor},

@@ -1,6 +1,9 @@
 """Training: data to model directory. The routine of it (checkpoints, precision, devices, logs) is Lightning's."""
 
+import signal
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,6 @@ from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
 from geoseg.card import write_card
-from geoseg.contract import Contract
 from geoseg.contract import Source as SourceRecord
 from geoseg.files import check_folder, write_json
 from geoseg.nn.data import GridWindows, RandomWindows, TrainingData, Window, read_data
@@ -52,7 +54,8 @@ def train(config: TrainConfig, *, resume: bool = True) -> Path:
     task = SegmentationTask(config)
     _keep_curves(config.run_dir / _CURVES, resumed)
     trainer = _trainer(config)
-    trainer.fit(task, datamodule=_Windows(data, config), ckpt_path=resumed, weights_only=True)
+    with _interruptible(trainer):
+        trainer.fit(task, datamodule=_Windows(data, config), ckpt_path=resumed, weights_only=True)
     model_dir = export(config, config.run_dir / BEST, data)
     mark_over(config)
     return model_dir
@@ -71,22 +74,7 @@ def export(config: TrainConfig, checkpoint: Path, data: TrainingData) -> Path:
     state = load_plain(checkpoint)
     task.load_state_dict(state["state_dict"])
     results = validate(task, data, config)
-    contract = Contract.model_validate(
-        {
-            "name": config.name,
-            "version": config.version,
-            "description": config.description,
-            "bands": config.bands,
-            "dtype": config.dtype,
-            "scaling": config.scaling,
-            "pixel_size_m": config.pixel_size_m,
-            "classes": config.legend,
-            "tile_size": config.tile_size,
-            "licence": config.licence,
-            "sources": tuple(_source_records(data, config)),
-            "metrics": results,
-        }
-    )
+    contract = config.contract("training", sources=tuple(_source_records(data, config)), metrics=results)
     write_card(save_model(task.model, config.output, contract), config.output, config.limits)
     _report(task, data, config)
     return config.output
@@ -115,8 +103,24 @@ def validate(task: "SegmentationTask", data: TrainingData, config: TrainConfig) 
         accelerator="auto", devices=1, logger=False, enable_checkpointing=False, enable_model_summary=False,
         enable_progress_bar=False, precision=lightning_precision(config),
     )  # fmt: skip
-    trainer.validate(task, datamodule=_Windows(data, config), verbose=False)
+    with _interruptible(trainer):
+        trainer.validate(task, datamodule=_Windows(data, config), verbose=False)
     return task.results
+
+
+@contextmanager
+def _interruptible(trainer: pl.Trainer) -> Iterator[None]:
+    """Let Ctrl-C be what it is elsewhere: Lightning makes an exit with code 1 of it, and is deaf to the next."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit:
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
 
 
 class _Windows(pl.LightningDataModule):  # type: ignore[misc]

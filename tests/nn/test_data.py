@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyproj
 import pytest
 import rasterio
 import torch
@@ -26,7 +27,7 @@ from geoseg.town.chips import chip
 from geoseg.town.settings import TownSettings
 from geoseg.train_config import Augment, TownSource, load_train_config
 from geoseg.yaml_file import read_yaml
-from tests.nn.training_sets import COLORS, MAKERS, SIDE, outlines, settings, source, squares, write_tiff
+from tests.nn.training_sets import COLORS, MAKERS, ORIGIN, SIDE, outlines, settings, source, squares, write_tiff
 
 
 def read(folder, *sources, **changes):
@@ -184,6 +185,7 @@ def test_the_collar_of_one_image_hides_nothing_of_another_in_a_mosaic(tmp_path):
         ("rasters", {"group": "(a)", "validation_groups": ["a"]}, "no labelled pixel is left"),
         ("colors", {"colors": {"#c83c32": "building"}}, "#328c3c"),
         ("colors", {"validation_groups": [], "validation_ground": [0, 0, 1, 1]}, "no CRS"),
+        ("colors", {"images": "/*/images/*.png"}, "must be a pattern under `root`"),
         ("vectors", {"layers": {"building": "houses"}}, "houses"),
         ("vectors", {"layers": {}, "class_field": "kind", "values": {"road": ["a"]}}, "no field 'kind'"),
     ],
@@ -210,6 +212,54 @@ def test_the_same_ground_on_both_sides_is_refused(tmp_path):
         read(tmp_path, one, two)
 
 
+def test_one_image_on_both_sides_is_refused(tmp_path):
+    """Two sources of the same images, with and without a place on the ground."""
+    for form in ("rasters", "colors"):
+        one = source(form, MAKERS[form](tmp_path / form))
+        two = one | {"name": "again", "validation_groups": []}
+        with pytest.raises(TrainingError, match="'again'"):
+            read(tmp_path, one, two)
+
+
+def test_scenes_that_overlap_are_split_by_the_middle_of_their_ground(tmp_path):
+    """What is left for training of each is a ring: its bounding box is all of it, with no label in the middle."""
+    root = tmp_path / "a"
+    for i, column in enumerate((0, 0.25)):
+        image, label = squares(i)
+        write_tiff(root / "images" / f"a{i}.tif", image, column)
+        write_tiff(root / "labels" / f"a{i}.tif", label, column)
+    one = source("rasters", root)
+    del one["group"], one["validation_groups"]
+    x, y = ORIGIN
+    to_degrees = pyproj.Transformer.from_crs("EPSG:32633", "EPSG:4326", always_xy=True)
+    (west, east), (south, north) = to_degrees.transform([x + 20, x + 34], [y - 30, y - 16])
+    data = read(tmp_path, one | {"validation_ground": [west, south, east, north]})
+    assert [s.label.shape for s in data.training] == [(SIDE, SIDE)] * 2
+    assert all((s.label == IGNORE).any() for s in data.training)
+    assert len(data.validation) == 2
+
+
+def test_a_mosaic_keeps_to_the_groups_that_are_held_out(tmp_path):
+    data = read(tmp_path, source("rasters", MAKERS["rasters"](tmp_path / "a")) | {"mosaic": True})
+    (training,), (validation,) = data.training, data.validation
+    assert (validation.label == squares(2)[1]).all()
+    assert (training.label == np.concatenate([squares(i)[1] for i in range(2)], axis=1)).all()
+
+
+def test_pictures_of_bytes_are_no_pixels_of_another_type(tmp_path):
+    one = source("colors", MAKERS["colors"](tmp_path / "set"))
+    with pytest.raises(TrainingError, match="pixels of type uint8, but `dtype` is uint16"):
+        read(tmp_path, one, dtype="uint16")
+
+
+def test_a_broken_picture_is_named(tmp_path):
+    root = MAKERS["colors"](tmp_path / "set")
+    path = root / "tile_0" / "images" / "p.png"
+    path.write_bytes(path.read_bytes()[:900])
+    with pytest.raises(TrainingError, match=r"p\.png: cannot be read as a picture"):
+        read(tmp_path, source("colors", root))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -219,12 +269,22 @@ def test_the_same_ground_on_both_sides_is_refused(tmp_path):
         ({"class_weights": [1.0, 1.0]}, "2 given, 4 needed"),
         ({"class_weights": [0.0, 1.0, 1.0, 1.0]}, "class_weights"),
         ({"sources": []}, "sources"),
+        ({"tile_size": 1000}, "tile_size 1000 is not a multiple of 32"),
+        ({"name": ""}, "name"),
+        ({"bands": ["red", "red", "blue"]}, "are not unique"),
+        ({"bands": ["red", "green"]}, "2 bands, but 3 means"),
     ],
 )
 def test_wrong_settings_are_said_with_their_key(changes, message, tmp_path):
     path = settings(tmp_path, source("rasters", tmp_path), **changes)
     with pytest.raises(ConfigError, match=message):
         load_train_config(path)
+
+
+@pytest.mark.parametrize("values", [{"building": [256]}, {"building": [-1]}])
+def test_values_that_no_label_raster_holds_are_refused(values, tmp_path):
+    with pytest.raises(ConfigError, match=r"values\.building"):
+        load_train_config(settings(tmp_path, source("rasters", tmp_path) | {"values": values}))
 
 
 def test_an_unknown_class_is_named(tmp_path):

@@ -49,6 +49,23 @@ def test_a_folder_of_smp(network, tmp_path):
     assert "What it is not good at" in (made / "README.md").read_text()
 
 
+def test_an_activation_at_the_end_is_left_out(network, tmp_path):
+    probabilities = smp.Unet(
+        "resnet18", encoder_weights=None, classes=2, decoder_channels=DECODER, activation="softmax2d"
+    )
+    probabilities.load_state_dict(network.state_dict())
+    probabilities.save_pretrained(tmp_path / "smp")
+    made = import_model(tmp_path / "smp", tmp_path / "model", settings(tmp_path, architecture=None))
+    assert_same(made, network)
+
+
+def test_a_network_that_classifies_images_besides_is_refused(tmp_path):
+    both = smp.Unet("resnet18", encoder_weights=None, classes=2, decoder_channels=DECODER, aux_params={"classes": 2})
+    both.save_pretrained(tmp_path / "smp")
+    with pytest.raises(ModelError, match="aux_params make it classify the image besides"):
+        import_model(tmp_path / "smp", tmp_path / "model", settings(tmp_path, architecture=None))
+
+
 def test_a_folder_of_older_days(network, tmp_path):
     network.save_pretrained(tmp_path / "smp")
     (tmp_path / "smp" / "model.safetensors").unlink()

@@ -3,6 +3,7 @@
 import csv
 import json
 import pickle
+import signal
 
 import pytest
 import rasterio
@@ -12,6 +13,7 @@ from safetensors.torch import save_file
 from geoseg.config import DEFAULT_MODEL
 from geoseg.contract import load_contract
 from geoseg.errors import ConfigError, ModelError, TrainingError
+from geoseg.nn.architectures import build
 from geoseg.nn.data import Window
 from geoseg.nn.device import choose_device, choose_precision
 from geoseg.nn.modeldir import load_model
@@ -132,6 +134,38 @@ def test_an_interrupted_training_does_not_go_on_with_other_data(tmp_path):
     assert _steps(tmp_path) == 8
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimization": {"optimizer": "sgd"}},
+        {"optimization": {"learning_rate": 1e-4}},
+        {"model": {"encoder": "resnet18"}},
+    ],
+)
+def test_an_interrupted_training_does_not_go_on_with_another_network_or_optimizer(changes, tmp_path):
+    train(config(tmp_path, steps=4))
+    record = tmp_path / "run" / "training.json"
+    record.write_text(record.read_text().replace("true", "false"))
+    with pytest.raises(TrainingError, match=r"another `model`, `optimization`.* --fresh"):
+        train(config(tmp_path, **changes))
+    train(config(tmp_path, augment={"color": 0.1}))  # what else has changed does no harm
+    assert _steps(tmp_path) == 8
+
+
+def test_ctrl_c_ends_a_training_as_it_ends_everything_else(tmp_path, monkeypatch):
+    def pressed(*_):
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        patch.setattr(SegmentationTask, "on_train_epoch_end", pressed)
+        with pytest.raises(KeyboardInterrupt):
+            train(config(tmp_path))
+    assert signal.getsignal(signal.SIGINT) is before
+    train(config(tmp_path))
+    assert _steps(tmp_path) == 8
+
+
 def test_averaged_weights_are_those_that_are_saved(tmp_path):
     settings_ = config(tmp_path, optimization={"ema_decay": 0.999, "learning_rate": 1e-2, "warmup_steps": 0})
     start = SegmentationTask(settings_).model.state_dict()["segmentation_head.0.weight"]
@@ -218,6 +252,11 @@ def test_encoder_weights_are_taken_or_refused(tmp_path):
     save_file(encoder, tmp_path / "b.safetensors")
     with pytest.raises(ModelError, match="1 are missing"):
         load_encoder(task.model, tmp_path / "b.safetensors")
+    save_file(encoder | {"conv_stem.weight": torch.zeros(16, 4, 3, 3)}, tmp_path / "c.safetensors")
+    with pytest.raises(ModelError, match=r"conv_stem\.weight is \(16, 4, 3, 3\), but \(16, 3, 3, 3\) is needed"):
+        load_encoder(task.model, tmp_path / "c.safetensors")
+    with pytest.raises(ModelError, match="FCN has no encoder to fill"):
+        load_encoder(build("FCN", {"encoder_name": "resnet50"}), tmp_path / "a.safetensors")
 
 
 def test_a_checkpoint_cannot_run_code(tmp_path):
