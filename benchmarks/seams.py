@@ -8,8 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.material import town
-from geoseg.config import DEFAULT_MODEL
-from geoseg.contract import load_contract
+from geoseg.contract import DEFAULT_MODEL, load_contract
 from geoseg.grid.tiling import Axis, Grid
 from geoseg.nn.device import choose_precision
 from geoseg.nn.forward import Forward

@@ -6,14 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from geoseg.contract import DEFAULT_MODEL
 from geoseg.errors import ConfigError
 from geoseg.grid.tiling import check_tiling, default_overlap
 from geoseg.vector.formats import LayerFormat
 from geoseg.vector.settings import VectorSettings
 from geoseg.yaml_file import read_yaml, validate
-
-DEFAULT_MODEL = Path(__file__).parent / "models" / "default"
-"""The model directory that ships with the package."""
 
 
 class _Strict(BaseModel):

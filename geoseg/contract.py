@@ -29,6 +29,8 @@ from geoseg.legend import Legend
 CONTRACT_FILE = "contract.json"
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+DEFAULT_MODEL = Path(__file__).parent / "models" / "default"
+"""The model directory that ships with the package."""
 FORMAT: Final = 1
 """Version of `contract.json`; a reader refuses what is newer."""
 

@@ -5,15 +5,19 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from geoseg.errors import ConfigError, DiskFull, OutputError
 
+_TEMPORARY = re.compile(r"\.(?P<head>.+)-(?P<pid>\d+)\.(?:.*\.)?tmp.*")
+"""A hidden file that was to become another: .NAME.HOST-PID.tmp.SUFFIX"""
 _LITTLE_BYTES = 2**20
 """A disk with less space than this is full."""
 
@@ -39,6 +43,23 @@ def atomic(target: Path) -> Iterator[Path]:
         sync(target.parent)
     except OSError as exc:
         raise output_error(target, exc) from exc
+
+
+@contextmanager
+def temporary_folder(target: Path) -> Iterator[Path]:
+    """A hidden folder beside `target` to work in, which goes at the end; what killed processes of this host left goes too.
+
+    Raises OutputError where it cannot be made.
+    """
+    prefix = f".{target.name}.{socket.gethostname()}-"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_orphans(target.parent, prefix)
+        folder = tempfile.TemporaryDirectory(prefix=f"{prefix}{os.getpid()}.", suffix=".tmp", dir=target.parent)
+    except OSError as exc:
+        raise output_error(target, exc) from exc
+    with folder as name:
+        yield Path(name)
 
 
 def check_folder(folder: Path, option: str) -> None:
@@ -110,7 +131,32 @@ def _remove_orphans(folder: Path, prefix: str) -> None:
     for path in folder.glob(f"{glob.escape(prefix)}*"):
         pid = path.name.removeprefix(prefix).partition(".")[0]
         if pid.isdigit() and not _alive(int(pid)):
-            path.unlink(missing_ok=True)
+            _discard(path)
+
+
+def remove_temporaries(folder: Path, names: Collection[str]) -> None:
+    """Remove what killed processes, of any machine, left in `folder` of the files called `names`.
+
+    Nobody on another machine may be writing those. Raises OutputError.
+    """
+    try:
+        for path in folder.iterdir():
+            found = _TEMPORARY.fullmatch(path.name)
+            if found is None:
+                continue
+            head, pid = found["head"], int(found["pid"])
+            target = next((head[:i] for i, c in enumerate(head) if c == "." and head[:i] in names), None)
+            if target and not (head.endswith(f".{socket.gethostname()}") and _alive(pid)):
+                _discard(path)
+    except OSError as exc:
+        raise output_error(folder, exc) from exc
+
+
+def _discard(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _alive(pid: int) -> bool:

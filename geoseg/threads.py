@@ -1,6 +1,9 @@
-"""Work beside the main thread."""
+"""Work beside the main thread, and what ends it."""
 
+import signal
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 
 def one_thread(name: str) -> ThreadPoolExecutor:
@@ -12,3 +15,21 @@ def one_thread(name: str) -> ThreadPoolExecutor:
     executor = ThreadPoolExecutor(1, name)
     executor.submit(int).result()
     return executor
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM, as schedulers send it, stops the work as Ctrl-C does."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not in the main thread: whoever started the thread handles signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -9,8 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from geoseg.config import DEFAULT_MODEL
-from geoseg.contract import Contract, DType, LegendField, PixelSize, Scaling, load_contract
+from geoseg.contract import DEFAULT_MODEL, Contract, DType, LegendField, PixelSize, Scaling, load_contract
 from geoseg.legend import DEFAULT_LEGEND, Legend
 from geoseg.yaml_file import read_yaml, validate
 

@@ -27,7 +27,7 @@ from geoseg.config import RunSettings, load_settings
 from geoseg.errors import Busy, ConfigError, GeosegError, OutputError
 from geoseg.files import write_json
 from geoseg.run.find import find_files, search_folder
-from geoseg.run.mapping import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, map_scenes
+from geoseg.run.mapping import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, RunResult, map_scenes
 
 EXIT_BUSY = 75
 """EX_TEMPFAIL of sysexits.h."""
@@ -68,12 +68,9 @@ def _parser() -> argparse.ArgumentParser:
 def _run(settings: RunSettings, settle_s: float) -> dict[str, Any]:
     """What became of the run: exit code, error, scenes."""
     try:
-        files, young = _looked_at(settings, settle_s)
-        waiting = sorted(str(f) for f in young)
-        if young.issuperset(files):
+        run, waiting = _mapped(settings, settle_s)
+        if run is None:
             return {"exit_code": EXIT_DONE, "waiting": waiting}
-        # Of all files, so that a scene has the same name whatever else is young.
-        run = map_scenes(settings.model_copy(update={"inputs": tuple(str(f) for f in files)}), leave=young)
     except Busy as exc:
         return {"exit_code": EXIT_BUSY, "error": str(exc)}
     except GeosegError as exc:
@@ -86,6 +83,22 @@ def _run(settings: RunSettings, settle_s: float) -> dict[str, Any]:
         "counts": dict(Counter(r.status for r in run.results)),
         "scenes": [{"name": r.name, "path": r.path, "status": r.status, "reason": r.reason} for r in run.results],
     }
+
+
+def _mapped(settings: RunSettings, settle_s: float) -> tuple[RunResult | None, list[str]]:
+    """What became of the files that are ready, if there are any, and the names of those that wait."""
+    while True:
+        files, young = _looked_at(settings, settle_s)
+        waiting = sorted(str(f) for f in young)
+        if young.issuperset(files):
+            return None, waiting
+        # Of all files, so that a scene has the same name whatever else is young.
+        try:
+            return map_scenes(settings.model_copy(update={"inputs": tuple(map(str, files))}), leave=young), waiting
+        except ConfigError:
+            if all(os.path.lexists(f) for f in files):
+                raise
+            # One was moved away between the two looks: that is no wrong configuration.
 
 
 def _looked_at(settings: RunSettings, settle_s: float) -> tuple[list[Path], frozenset[Path]]:

@@ -20,7 +20,7 @@ def model_group() -> None:
 def show_command(directory: Path | None) -> None:
     """Print the card of the model in DIRECTORY, or of the one that ships. The weights are not opened."""
     from geoseg.card import read_card
-    from geoseg.config import DEFAULT_MODEL
+    from geoseg.contract import DEFAULT_MODEL
 
     click.echo(read_card(directory or DEFAULT_MODEL))
 

@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from geoseg.config import DEFAULT_MODEL
+from geoseg.contract import DEFAULT_MODEL
 from geoseg.yaml_file import read_yaml, validate
 
 

@@ -102,6 +102,10 @@ class AlignedReader:
                 f"reference: {_words(grid)}). Resample it, or let it be with --warp (nearest neighbour)."
             )
         self._src = open_geotiff(path)
+        # GDAL is not let look for it, so it has to be read here.
+        self._mask = open_geotiff(scene.mask_file) if scene.mask_file else None
+        if self._mask is not None and self._offset is None:
+            raise ConfigError(f"{path}: has a mask beside it, which is not resampled. Put it into the file (gdalwarp).")
         self._said = self._src.nodata if self._src.nodata in named else None
         if self._offset is None:
             self._src = _warped(self._src, grid, self._said)
@@ -129,6 +133,8 @@ class AlignedReader:
             known = self._src.read_masks(1, window=window) > 0
             if self._said is not None and not isinstance(self._src, WarpedVRT):
                 known |= found == self._said
+            if self._mask is not None:
+                known &= (self._mask.read(window=window) > 0).all(axis=0)
         except RasterioError as exc:
             raise BrokenRaster(f"{self._path}: rows {top}–{bottom} cannot be decoded ({exc}). Copy it again.") from exc
         if found[known].size and not 0 <= found[known].min() <= found[known].max() <= 255:

@@ -193,7 +193,8 @@ class _Files:
             self._mask = open_geotiff(scene.mask_file) if scene.mask_file else None
         except (RasterioError, OSError) as exc:
             raise BrokenRaster(f"{scene.path}: can no longer be opened ({exc}). Start the run anew.") from exc
-        if (self._src.shape, self._src.dtypes[0]) != ((scene.height, scene.width), scene.dtype):
+        is_ = (self._src.shape, self._src.dtypes[0], scene.path.stat().st_size)
+        if is_ != ((scene.height, scene.width), scene.dtype, scene.file_bytes):
             raise BrokenRaster(f"{scene.path}: is not the file that was planned with. Start the run anew.")
         # For all of the process: GDAL has one cache.
         set_gdal_config("GDAL_CACHEMAX", cache_bytes(scene))

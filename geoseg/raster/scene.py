@@ -101,7 +101,7 @@ def _scene(path: Path, src: Any, blocks: BlockTable, limits: Limits, *, optional
     if mask_file.is_file():
         check_mask_file(mask_file, src.shape, limits)
     return Scene(
-        path=path,
+        path=path.absolute(),  # workers may run elsewhere
         height=src.height,
         width=src.width,
         band_count=src.count,
@@ -110,7 +110,7 @@ def _scene(path: Path, src: Any, blocks: BlockTable, limits: Limits, *, optional
         has_palette=ColorInterp.palette in colors,
         dtype=src.dtypes[0],
         nodata=src.nodata,
-        mask_file=mask_file if mask_file.is_file() else None,
+        mask_file=mask_file.absolute() if mask_file.is_file() else None,
         has_mask=MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags,
         crs_wkt=crs.to_wkt() if crs else "",
         transform=transform,

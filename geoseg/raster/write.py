@@ -10,6 +10,7 @@ from geoseg.raster import env
 # isort: split
 import rasterio
 import rasterio.shutil
+from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
 
 from geoseg.files import atomic
@@ -38,6 +39,15 @@ class RasterSpec:
     """Metadata of the file."""
     resampling: str
     """How overviews are made: mode for classes, average for confidence."""
+
+
+def is_own(path: Path, tags: Mapping[str, str]) -> bool:
+    """Whether a raster has metadata of the names that geoseg's own has."""
+    try:
+        with rasterio.open(path, driver=env.DRIVER) as dataset:
+            return bool(tags.keys() <= dataset.tags().keys())
+    except (RasterioError, OSError):
+        return False
 
 
 def write_cog(target: Path, source: StripRaster, spec: RasterSpec) -> None:

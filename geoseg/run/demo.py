@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from geoseg.config import RunSettings
 from geoseg.contract import load_contract
+from geoseg.errors import OutputError
+from geoseg.files import check_folder, output_error
 from geoseg.legend import NODATA, Legend
 from geoseg.raster.preview import confusion, write_preview
 from geoseg.run.mapping import EXIT_DONE, EXIT_SOME_FAILED, map_scenes
@@ -38,16 +40,26 @@ class DemoResult:
 
 
 def run_demo(output: Path, town: TownSettings = TOWN, workers: int | None = None) -> DemoResult:
-    """Render a town into `output`, map it, compare; raises what `map_scenes` raises."""
+    """Render a town into `output`, map it, compare.
+
+    Raises OutputError where it cannot be written or mapped, and what `map_scenes` raises.
+    """
+    check_folder(output, "-o")
     scene = output / "imagery" / "town.tif"
     truth = output / "truth"
-    truth.mkdir(parents=True, exist_ok=True)
-    scene.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        truth.mkdir(parents=True, exist_ok=True)
+        scene.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise output_error(output, exc) from exc
     planned = plan_town(town)
     write_scene(planned, scene)
     write_truth(planned, truth)
     settings = RunSettings(inputs=(str(scene),), output=output / "map", workers=workers, overwrite=True)
     run = map_scenes(settings)
+    (result,) = run.results
+    if result.status not in ("done", "up to date"):
+        raise OutputError(f"{scene}: {result.status}: {result.reason.removeprefix(f'{scene}: ')}")
     outputs = run.plan.scenes[0].outputs
     legend = load_contract(settings.model_dir).legend
     counts = confusion(truth / "truth_classes.tif", outputs.classes)
@@ -56,8 +68,7 @@ def run_demo(output: Path, town: TownSettings = TOWN, workers: int | None = None
     write_preview(preview, scene, outputs.classes, legend)
     claimed = int(counts[NODATA, :NODATA].sum())
     good = run.exit_code == EXIT_DONE and not claimed and min(iou.values()) >= ACCEPTABLE_IOU
-    layers = run.results[0].layers
-    return DemoResult(outputs.layers[0], preview, layers, iou, claimed, EXIT_DONE if good else EXIT_SOME_FAILED)
+    return DemoResult(outputs.layers[0], preview, result.layers, iou, claimed, EXIT_DONE if good else EXIT_SOME_FAILED)
 
 
 def class_iou(counts: NDArray[np.int64], legend: Legend) -> dict[str, float]:

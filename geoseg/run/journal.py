@@ -45,7 +45,8 @@ class Journal:
         refused = {_name(r.path): r.reason for r in plan.refusals}
         pending = {s.name: str(s.scene.path) for s in plan.pending}
         run = {"pid": os.getpid(), "host": socket.gethostname(), "shard": plan.settings.shard}
-        self.event("run", {**run, "pending": pending, "refused": refused})
+        done = [s.name for s in plan.scenes if s.done]
+        self.event("run", {**run, "pending": pending, "refused": refused, "done": done})
 
     def event(self, name: str, values: dict[str, Any]) -> None:
         """Append an event, so that it outlives the process; raises OutputError."""

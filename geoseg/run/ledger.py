@@ -3,6 +3,7 @@
 OUT/.geoseg/NAME/scene.json               last: the scene is finished (or partial), with the digests of its outputs
 OUT/.geoseg/NAME/previous.json            while the scene is mapped anew: its last scene record
 OUT/.geoseg/NAME/published.json           between its last layer and its scene record: what was written, and what was set aside for it
+OUT/.geoseg/NAME/overwriting.json         from the begin to the end of a run that overwrites the scene: what is done since counts
 OUT/.geoseg/NAME/strips/00000-00004.tif   classes and confidence of tile rows 0–3
 OUT/.geoseg/NAME/strips/00000-00004.json  its record; a strip is committed when this is there
 OUT/.geoseg/NAME/strips/00000-00004.run   a worker has begun with it: tells the strip that killed a worker from those that waited
@@ -20,6 +21,7 @@ from geoseg.grid.tiling import Strip
 SCENE_RECORD = "scene.json"
 _PREVIOUS = "previous.json"
 _PUBLISHED = "published.json"
+_OVERWRITING = "overwriting.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +137,33 @@ def begin(work: Path, fingerprint: str, strips: tuple[Strip, ...], keep: frozens
         (work / "cut.json").unlink(missing_ok=True)
 
 
+def begin_overwriting(work: Path, fingerprint: str) -> None:
+    """What is there of a scene counts no longer; what is done from now on does, whatever happens to this run.
+
+    Raises OutputError.
+    """
+    if is_being_overwritten(work, fingerprint):
+        return
+    try:
+        if (work / SCENE_RECORD).is_file():
+            (work / SCENE_RECORD).replace(work / _PREVIOUS)
+        shutil.rmtree(work / "strips", ignore_errors=True)
+    except OSError as exc:
+        raise output_error(work, exc) from exc
+    write_json(work / _OVERWRITING, {"fingerprint": fingerprint})
+
+
+def is_being_overwritten(work: Path, fingerprint: str) -> bool:
+    """Whether a run that has not come to its end began to overwrite the scene with this map."""
+    found = read_json(work / _OVERWRITING)
+    return isinstance(found, dict) and found.get("fingerprint") == fingerprint
+
+
+def end_overwriting(work: Path) -> None:
+    """The run is over that overwrote the scene: the next one overwrites it again."""
+    (work / _OVERWRITING).unlink(missing_ok=True)
+
+
 def finish(work: Path, record: dict[str, Any]) -> None:
     """Write the scene record, then remove the work that is no longer needed; a partial scene keeps its strips."""
     write_json(work / SCENE_RECORD, record)
@@ -156,6 +185,12 @@ def is_same_map(record: dict[str, Any], fingerprint: str) -> bool:
     """Whether a scene record tells of the whole map of this fingerprint, to which other outputs may be added."""
     whole = record.get("status") == "done" and not record.get("unreadable")
     return whole and record["fingerprint"] == fingerprint
+
+
+def begin_publication(work: Path, fingerprint: str, told: list[str]) -> None:
+    """Leave word that the layers are being written: what is found half-way is no file of somebody else."""
+    last = publication(work) or {"sha256": {}}
+    note_publication(work, {**last, "fingerprint": fingerprint, "told": told})
 
 
 def note_publication(work: Path, written: dict[str, Any]) -> None:

@@ -1,9 +1,6 @@
 """The main job as one call: plan, lock, run, report."""
 
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +9,8 @@ from typing import Any
 from geoseg.cluster_config import Cluster
 from geoseg.config import RunSettings
 from geoseg.errors import ConfigError, GeosegError
+from geoseg.files import remove_temporaries
+from geoseg.run import ledger
 from geoseg.run.cluster import choose_cluster, network_workers
 from geoseg.run.driver import execute
 from geoseg.run.estimate import estimate
@@ -22,6 +21,7 @@ from geoseg.run.manifest import versions, write_manifest
 from geoseg.run.plan import RunPlan, ScenePlan, one_line, plan_run, renewed
 from geoseg.run.report import Reporter, open_reporter
 from geoseg.run.scene_run import Observer, SceneResult
+from geoseg.threads import terminable
 
 EXIT_DONE = 0
 EXIT_SOME_FAILED = 1
@@ -45,7 +45,7 @@ def map_scenes(settings: RunSettings, leave: frozenset[Path] = frozenset()) -> R
     Raises ConfigError, ModelError, OutputError or ClusterLost where the run cannot go on, KeyboardInterrupt where it was
     interrupted (by SIGTERM too): what is committed stays, and the same call goes on from there.
     """
-    with open_reporter(settings) as report, _terminable():
+    with open_reporter(settings) as report, terminable():
         cluster = choose_cluster(settings)
         workers = network_workers(cluster)
         plan = plan_run(settings, workers, lambda path: report.event("look", {"path": str(path)}), leave)
@@ -55,6 +55,10 @@ def map_scenes(settings: RunSettings, leave: frozenset[Path] = frozenset()) -> R
         if settings.dry_run:
             return RunResult(plan, (), EXIT_SOME_FAILED if plan.refusals else EXIT_DONE)
         with locked(plan.output, settings.shard), open_journal(plan.output, settings.shard_of[1]) as journal:
+            if settings.overwrite:
+                for scene in plan.scenes:
+                    ledger.begin_overwriting(scene.work, scene.fingerprint)
+            remove_temporaries(plan.output, {p.name for scene in plan.pending for p in scene.outputs.all})
             return _run(renewed(plan, workers), cluster, report, journal)
 
 
@@ -76,6 +80,8 @@ def _run(plan: RunPlan, cluster: Cluster | None, report: Reporter, journal: Jour
         all_ok = not plan.refusals and all(r.ok for r in mapped)
         exit_code = EXIT_DONE if all_ok else EXIT_SOME_FAILED
         run["status"] = "over"
+        for scene in plan.scenes:
+            ledger.end_overwriting(scene.work)
     except GeosegError as exc:
         exit_code = exc.exit_code
         run["status"] = f"failed: {exc}"
@@ -117,21 +123,3 @@ def _recording(run: dict[str, Any], *events: Observer) -> Observer:
             event(name, values)
 
     return observe
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM, as schedulers send it, stops a run as Ctrl-C does."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not in the main thread: whoever started the thread handles signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

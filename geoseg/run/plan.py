@@ -299,8 +299,11 @@ class _Layout:
 
 
 def what_is_left(scene: ScenePlan, settings: RunSettings, workers: int) -> ScenePlan:
-    """The scene with what its work folder says now: its cut, whether it is done, and which strips are committed."""
-    if settings.overwrite:
+    """The scene with what its work folder says now: its cut, whether it is done, and which strips are committed.
+
+    Of what is to be overwritten nothing counts, but for what has been done since a run, also one before this, began to.
+    """
+    if settings.overwrite and not ledger.is_being_overwritten(scene.work, scene.fingerprint):
         strips = scene.grid.strips(_strip_rows(scene, settings, workers, None))
         return replace(scene, strips=strips, done=False, committed=frozenset())
     work, fingerprint, whole = scene.work, scene.fingerprint, settings.on_bad_block == "fail"

@@ -138,7 +138,8 @@ class SceneRun:
         elif isinstance(task, VectorTask):
             self._parts[task.index] = value
         elif isinstance(task, RasterTask):
-            self._digests |= value
+            self._warn(value.warnings)
+            self._digests |= value.sha256
         elif isinstance(task, PublishTask):
             self._published = value
             self._warn(value.warnings)

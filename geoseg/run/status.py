@@ -123,6 +123,9 @@ class _Replay:
         self.scenes = {n: s for n, s in self.scenes.items() if s.state != "refused" or s.path not in gone}
         for name, path in pending.items():
             self._put(name, event, path=path, state="waiting", reason="")
+        for name in event.get("done", ()):
+            if name in self.scenes:
+                self._put(name, event, state="done", reason="")
         for path, reason in event.get("refused", {}).items():
             self._put(path, event, path=path, state="refused", reason=reason)
 

@@ -19,11 +19,12 @@ from geoseg.config import RunSettings
 from geoseg.contract import Contract
 from geoseg.files import atomic, sha256_file
 from geoseg.grid.tiling import Strip
+from geoseg.legend import Legend
 from geoseg.raster.palette import category_names_aux_xml, palette
 from geoseg.raster.strips import CLASSES_BAND, CONFIDENCE_BAND, StripFile, StripRaster, write_strip
 from geoseg.raster.write import RasterSpec, write_cog
 from geoseg.run import ledger
-from geoseg.run.corrections import set_aside
+from geoseg.run.corrections import set_aside, set_aside_rasters
 from geoseg.run.ledger import StripRecord
 from geoseg.run.plan import ScenePlan
 from geoseg.vector.digest import TableDigests, written_digests
@@ -161,6 +162,16 @@ def strip_files(plan: ScenePlan, failed: frozenset[int]) -> tuple[StripFile, ...
 
 
 @dataclass(frozen=True, slots=True)
+class Rasters:
+    """A raster of a scene, and what lies beside it."""
+
+    sha256: dict[str, str]
+    """File name → digest."""
+    warnings: tuple[str, ...] = ()
+    """What was in its place and is kept."""
+
+
+@dataclass(frozen=True, slots=True)
 class RasterTask:
     """Write the class raster, or the confidence, of a whole scene."""
 
@@ -175,13 +186,16 @@ class RasterTask:
         """Scene and band."""
         return f"raster-{self.plan.name}-{self.band}"
 
-    def run(self) -> dict[str, str]:
-        """Assemble the strips into a COG; returns the sha256 of each file it wrote."""
+    def run(self) -> "Rasters":
+        """Assemble the strips into a COG; returns what it wrote."""
         plan, legend = self.plan, self.contract.legend
         is_classes = self.band == CLASSES_BAND
         target = plan.outputs.classes if is_classes else plan.outputs.confidence
         if target is None:
-            return {}
+            return Rasters({})
+        tags = {"CLASSES": ",".join(legend.category_names)} if is_classes else {"UNIT": "percent"}
+        texts = _sidecars(target, legend) if is_classes else {}
+        kept = set_aside_rasters(plan.work, target, tags, texts)
         source = StripRaster(strip_files(plan, self.failed), plan.scene.width, self.band)
         spec = RasterSpec(
             height=plan.scene.height,
@@ -189,17 +203,21 @@ class RasterTask:
             crs_wkt=plan.crs_wkt,
             transform=plan.transform,
             palette=palette(legend) if is_classes else None,
-            tags={"CLASSES": ",".join(legend.category_names)} if is_classes else {"UNIT": "percent"},
+            tags=tags,
             resampling="mode" if is_classes else "average",
         )
-        texts = {}
-        if is_classes:
-            texts[target.with_name(f"{target.name}.aux.xml")] = category_names_aux_xml(legend)
-            texts[target.with_suffix(".qml")] = class_raster_qml(legend)
         for path, text in texts.items():
             _write_text(path, text)
         write_cog(target, source, spec)
-        return _digests((target, *texts))
+        return Rasters(_digests((target, *texts)), tuple(kept))
+
+
+def _sidecars(target: Path, legend: Legend) -> dict[Path, str]:
+    """What lies beside a class raster: names and colours of its classes."""
+    return {
+        target.with_name(f"{target.name}.aux.xml"): category_names_aux_xml(legend),
+        target.with_suffix(".qml"): class_raster_qml(legend),
+    }
 
 
 def _digests(paths: Iterable[Path]) -> dict[str, str]:
@@ -271,6 +289,7 @@ class PublishTask:
         plan, outputs, layers = self.plan, self.plan.outputs, layers_of(self.job.legend)
         project = () if outputs.project is None else (outputs.project,)
         kept = set_aside(plan.work, plan.fingerprint, (*outputs.layers, *project))
+        ledger.begin_publication(plan.work, plan.fingerprint, kept)
         warnings = [*kept]
         features = assemble(self.job, list(self.parts), warnings.append)
         chunks = [(layer, features.get(layer.name, ())) for layer in layers]

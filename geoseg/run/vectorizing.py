@@ -1,25 +1,25 @@
 """`geoseg vectorize`: the vector half alone, for any class raster."""
 
 import os
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
 from affine import Affine
 
 from geoseg import __version__
-from geoseg.config import DEFAULT_MODEL
-from geoseg.contract import load_contract
-from geoseg.errors import ConfigError, ContractError
-from geoseg.files import check_folder, output_error, sha256_file
+from geoseg.contract import DEFAULT_MODEL, load_contract
+from geoseg.errors import ConfigError, ContractError, OutputError
+from geoseg.files import check_folder, sha256_file, temporary_folder
 from geoseg.legend import BACKGROUND, NODATA, Legend
 from geoseg.raster.aligned import PixelGrid
 from geoseg.raster.rows import read_rows
 from geoseg.raster.scene import Scene, inspect
 from geoseg.run.corrections import set_aside
 from geoseg.run.find import OWN_FOLDER
+from geoseg.threads import terminable
 from geoseg.vector.exchange import write_layers
 from geoseg.vector.formats import SUFFIXES, layer_files
 from geoseg.vector.geopackage import write_geopackage
@@ -51,19 +51,14 @@ def vectorize(settings: VectorizeSettings, warn: Callable[[str], None] = lambda 
         raise ConfigError(f"{target}: a GeoPackage is written; name it {target.stem}.gpkg, or choose another --format.")
     check_folder(target.parent, "-o")
     legend = _legend(settings)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(prefix=".geoseg.", dir=target.parent)
-    except OSError as exc:
-        raise output_error(target, exc) from exc
     told: list[str] = []
 
     def tell(text: str) -> None:
         told.append(text)
         warn(text)
 
-    with folder as work:
-        counts = _write(settings, scene, _job(settings, scene, legend, Path(work)), tell)
+    with terminable(), temporary_folder(target) as work:
+        counts = _write(settings, scene, _job(settings, scene, legend, work), tell)
     if not told and not any(counts.values()):
         ids = ", ".join(f"{c.id} {c.name}" for c in legend)
         warn(f"nothing became a feature: {BACKGROUND} is background, {NODATA} nodata, {ids}")
@@ -149,8 +144,14 @@ def _parts(job: VectorJob, workers: int) -> list[Path]:
     rows = range(block_rows(job))
     if workers == 0:
         return [vectorize_block_row(job, i) for i in rows]
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        return list(pool.map(vectorize_block_row, [job] * len(rows), rows))
+    try:
+        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+            return list(pool.map(vectorize_block_row, [job] * len(rows), rows))
+    except BrokenProcessPool as exc:
+        raise OutputError(
+            f"{job.classes}: not vectorized, for a process was killed, most likely for want of memory. Use fewer "
+            "(--workers), or none (--workers 0)."
+        ) from exc
 
 
 def _meta(settings: VectorizeSettings, scene: Scene, job: VectorJob) -> GeoPackageMeta:

@@ -32,7 +32,9 @@ def write_layers(targets: Sequence[Path], layers: Sequence[tuple[Layer, Chunks]]
                 if path.suffix == ".parquet":
                     features.to_parquet(temporary, index=False, compression="zstd", write_covering_bbox=True)
                 else:
-                    features.to_file(temporary, driver="FlatGeobuf", engine="pyogrio", geometry_type=layer.geometry)
+                    # Else the layer is called after the temporary file, by host and process.
+                    named = {"layer": path.stem, "geometry_type": layer.geometry}
+                    features.to_file(temporary, driver="FlatGeobuf", engine="pyogrio", **named)
         except RuntimeError as exc:  # the base of pyogrio's errors
             raise write_error(path, str(exc).rstrip(".")) from exc
         counts[layer.name] = len(features)

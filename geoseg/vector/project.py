@@ -4,9 +4,11 @@ The same project lies beside the GeoPackage (`NAME.qgz`) and inside it (table `q
 relative, so a folder of outputs can be moved as a whole.
 """
 
+import hashlib
 import io
 import xml.etree.ElementTree as ET
 import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -52,8 +54,24 @@ def project_archive(layers: Sequence[Layer], meta: GeoPackageMeta, geopackage: s
     buffer = io.BytesIO()
     entry = zipfile.ZipInfo(f"{project_name(geopackage)}.qgs", _ZIP_EPOCH)
     with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr(entry, project_xml(layers, meta, geopackage), zipfile.ZIP_DEFLATED)
+        text = project_xml(layers, meta, geopackage).encode()
+        archive.writestr(entry, text, zipfile.ZIP_DEFLATED)
+        archive.comment = _mark(text)
     return buffer.getvalue()
+
+
+def is_as_written(path: Path) -> bool:
+    """Whether a .qgz is one of geoseg's, as it was written: a program that saves it leaves the mark in it out."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            texts = [archive.read(name) for name in archive.namelist()]
+            return [archive.comment] == [_mark(text) for text in texts]
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OSError):
+        return False
+
+
+def _mark(text: bytes) -> bytes:
+    return f"geoseg sha256:{hashlib.sha256(text).hexdigest()}".encode()
 
 
 def project_xml(layers: Sequence[Layer], meta: GeoPackageMeta, geopackage: str) -> str:

@@ -188,6 +188,15 @@ def test_roads_count_where_both_maps_know_the_ground(files, tmp_path, form):
         assert scores["predicted_m"] == pytest.approx(SIDE * PIXEL_M / 2 - 2, abs=3)
 
 
+def test_a_mask_beside_a_raster_hides_it(files, tmp_path):
+    for side in ("truth", "map"):
+        shutil.copy(files / f"{side}.tif", tmp_path / f"{side}.tif")
+    shown = np.full((SIDE, SIDE), 255, np.uint8)
+    shown[:30] = 0
+    write_tiff(tmp_path / "truth.tif.msk", shown)
+    assert compared(tmp_path, "map.tif", "truth.tif")["pixels"] == SIDE * (SIDE - 30)
+
+
 def test_a_part_of_the_grid_is_compared_where_it_lies(files, tmp_path):
     with rasterio.open(files / "truth.tif") as src:
         part, transform = src.read()[:, 20:70, 10:60], src.transform @ rasterio.Affine.translation(10, 20)

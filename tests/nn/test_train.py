@@ -10,8 +10,7 @@ import rasterio
 import torch
 from safetensors.torch import save_file
 
-from geoseg.config import DEFAULT_MODEL
-from geoseg.contract import load_contract
+from geoseg.contract import DEFAULT_MODEL, load_contract
 from geoseg.errors import ConfigError, ModelError, TrainingError
 from geoseg.nn.architectures import build
 from geoseg.nn.data import Window

@@ -4,8 +4,11 @@ import errno
 import json
 import os
 import shutil
+import socket
 import sqlite3
+import zipfile
 from contextlib import closing
+from pathlib import Path
 
 import geopandas
 import numpy as np
@@ -22,6 +25,7 @@ from geoseg.run.driver import execute
 from geoseg.run.executors import SerialExecutor
 from geoseg.run.mapping import map_scenes
 from geoseg.run.plan import plan_run, renewed
+from geoseg.run.status import folder_status
 from geoseg.run.verify import verify_folder
 from tests.conftest import write_raster
 
@@ -120,6 +124,47 @@ def test_a_file_that_geoseg_did_not_make_is_kept(mapped, tmp_path):
     assert sha256_file(out / "a.edited.gpkg") == before
 
 
+@pytest.mark.parametrize("how", ["geopackage", "flatgeobuf"])
+def test_whatever_lies_in_the_place_of_an_output_is_kept(mapped, tmp_path, how):
+    """A project, labels, a style and a layer of the user's, beside the imagery that is mapped into the same folder."""
+    out = tmp_path / "out"
+    out.mkdir()
+    with zipfile.ZipFile(out / "a.qgz", "w") as archive:
+        archive.writestr("a.qgs", "<qgis/>")
+    write_raster(out / "a_classes.tif", np.ones((1, 20, 20), np.uint8))
+    (out / "a_classes.tif.aux.xml").write_text("<PAMDataset/>")
+    (out / "a_classes.qml").write_text("<qgis/>")
+    mine = geopandas.GeoDataFrame({"kind": [1]}, geometry=[shapely.box(0, 0, 1, 1)], crs="EPSG:32633")
+    mine.to_file(out / "a_buildings.fgb", driver="FlatGeobuf")
+    before = {p.name: sha256_file(p) for p in out.iterdir()}
+    path = scene(tmp_path / "in" / "a.tif")
+    result = mapped(path, format=how)
+    assert result.status == "done"
+    kept = {
+        "a_classes.edited.tif": "a_classes.tif",
+        "a_classes.edited.tif.aux.xml": "a_classes.tif.aux.xml",
+        "a_classes.edited.qml": "a_classes.qml",
+        **({"a.edited.qgz": "a.qgz"} if how == "geopackage" else {"a_buildings.edited.fgb": "a_buildings.fgb"}),
+    }
+    assert {p.name: sha256_file(p) for p in out.glob("*.edited*")} == {n: before[old] for n, old in kept.items()}
+    assert len([text for text in result.warnings if "is no map of geoseg: kept as" in text]) == 3
+    assert mapped(path, format=how, overwrite=True).warnings == ()
+    shutil.rmtree(out / ".geoseg")
+    assert [text for text in mapped(path, format=how).warnings if "fgb" not in text] == []
+
+
+def test_a_project_and_a_style_that_were_saved_in_qgis_are_kept(mapped, tmp_path):
+    path, out = scene(tmp_path / "in" / "a.tif"), tmp_path / "out"
+    mapped(path)
+    with zipfile.ZipFile(out / "a.qgz") as archive:
+        text = archive.read("a.qgs")
+    with zipfile.ZipFile(out / "a.qgz", "w") as archive:
+        archive.writestr("a.qgs", text)
+    (out / "a_classes.qml").write_text("<qgis/>")
+    mapped(path, overwrite=True)
+    assert {p.name for p in out.glob("*.edited*")} == {"a.edited.qgz", "a_classes.edited.qml"}
+
+
 def test_an_edited_layer_of_another_format_is_kept(mapped, tmp_path):
     path, out = scene(tmp_path / "in" / "a.tif"), tmp_path / "out"
     mapped(path, format="flatgeobuf")
@@ -190,6 +235,68 @@ def test_what_is_over_is_told_where_the_next_scene_cannot_begin(color_model, tmp
         map_scenes(RunSettings(inputs=scenes, output=tmp_path / "out", model=color_model, **SMALL))
     manifest = json.loads((tmp_path / "out" / "run.json").read_text())
     assert [(s["name"], s["status"]) for s in manifest["scenes"]] == [("a", "done")]
+
+
+def test_overwriting_goes_on_where_it_was_interrupted(color_model, tmp_path, monkeypatch):
+    scenes = tuple(str(scene(tmp_path / "in" / f"{name}.tif")) for name in "abc")
+    settings = RunSettings(inputs=scenes, output=tmp_path / "out", model=color_model, **SMALL)
+    assert map_scenes(settings).exit_code == 0
+    anew, begin = settings.model_copy(update={"overwrite": True}), ledger.begin
+
+    def interrupted(work, *more):
+        if work.name == "b":
+            raise KeyboardInterrupt
+        begin(work, *more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "begin", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            map_scenes(anew)
+    assert [s.state for s in folder_status(tmp_path / "out").scenes] == ["done", "interrupted", "interrupted"]
+    assert [s.done for s in plan_run(settings, 1).scenes] == [True, False, False]
+    assert [r.status for r in map_scenes(anew).results] == ["up to date", "done", "done"]
+    assert [r.status for r in map_scenes(anew).results] == ["done"] * 3
+    assert not list((tmp_path / "out").glob(".geoseg/*/overwriting.json"))
+
+
+def test_a_scene_that_is_up_to_date_again_is_done(color_model, tmp_path, monkeypatch):
+    """Another run, with another setting, was interrupted before it came to it."""
+    scenes = tuple(str(scene(tmp_path / "in" / f"{name}.tif")) for name in "ab")
+    settings = RunSettings(inputs=scenes, output=tmp_path / "out", model=color_model, **SMALL)
+    map_scenes(settings)
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "begin", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            map_scenes(settings.model_copy(update={"keep_confidence": True}))
+    assert not folder_status(tmp_path / "out").ok
+    assert [r.status for r in map_scenes(settings).results] == ["up to date"] * 2
+    assert folder_status(tmp_path / "out").ok
+
+
+def test_what_workers_of_another_machine_left_is_removed(mapped, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    left = (
+        ".a_classes.tif.pod-7-12.tmp.tif",
+        ".a_classes.tif.pod-7-12.tmp.tif.flat.tif",
+        ".a.gpkg.x.y-9.tmp.gpkg-journal",
+    )
+    others = (f".a.gpkg.{socket.gethostname()}-{os.getppid()}.tmp.gpkg", ".ab.gpkg.pod-1.tmp.gpkg", ".a.gpkg.pod-1.txt")
+    for name in (*left, *others):
+        (out / name).write_text("")
+    (out / ".a.gpkg.pod-3.abc.tmp").mkdir()
+    mapped(scene(tmp_path / "in" / "a.tif"))
+    assert {p.name for p in out.glob(".a*")} == {*others}
+
+
+def test_scenes_are_known_by_their_whole_path(color_model, tmp_path, monkeypatch):
+    """Workers may have been started in another folder."""
+    path = scene(tmp_path / "in" / "a.tif")
+    shutil.copy(path, f"{path}.msk")
+    monkeypatch.chdir(tmp_path)
+    settings = RunSettings(inputs=("in",), output=Path("out"), model=color_model, **SMALL)
+    (planned,) = plan_run(settings, 1).scenes
+    assert (planned.scene.path, planned.scene.mask_file) == (path, path.with_name("a.tif.msk"))
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.ENOSPC])

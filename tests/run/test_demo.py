@@ -1,7 +1,11 @@
 import cv2
 import numpy as np
+import pytest
 
+from geoseg.cli import main
+from geoseg.errors import OutputError
 from geoseg.legend import DEFAULT_LEGEND
+from geoseg.run import demo
 from geoseg.run.demo import class_iou, run_demo
 from geoseg.town.settings import TownSettings
 
@@ -18,6 +22,17 @@ def test_the_demo_maps_a_town_and_checks_it(tmp_path):
     assert picture is not None
     assert picture.std() > 20
     assert {p.name for p in tmp_path.iterdir()} == {"imagery", "truth", "map", "preview.png"}
+
+
+def test_a_demo_that_cannot_be_is_said_in_one_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(demo, "TOWN", TownSettings(size_px=(256, 256)))
+    (tmp_path / "file").write_text("")
+    assert main(["demo", "-o", str(tmp_path / "file")]) == 2
+    assert "must be a folder" in capsys.readouterr().err
+    (tmp_path / "map").mkdir()
+    (tmp_path / "map" / "town.gpkg-wal").write_text("")  # as QGIS leaves it while the map is open
+    with pytest.raises(OutputError, match="is open in another program"):
+        run_demo(tmp_path, demo.TOWN, workers=0)
 
 
 def test_iou_of_a_hand_worked_case():

@@ -56,6 +56,11 @@ def test_the_layers_are_those_of_the_geopackage(maps, kind):
         assert found.normalize().geom_equals_exact(wanted.normalize(), 1e-9).all()
 
 
+def test_a_layer_is_called_after_its_file(maps):
+    for path in maps["flatgeobuf"].glob("*.fgb"):
+        assert [*pyogrio.list_layers(path)[:, 0]] == [path.stem]
+
+
 @pytest.mark.parametrize("kind", SUFFIX)
 def test_strips_change_no_byte(maps, town_scene, color_model, tmp_path, kind):
     again = settings(town_scene, tmp_path, color_model, format=kind, strip_rows=1)

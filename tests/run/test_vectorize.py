@@ -1,5 +1,9 @@
 """`geoseg vectorize`: the layers of a class raster are those of the map it came from, in every format."""
 
+import os
+import signal
+import socket
+
 import geopandas
 import numpy as np
 import pytest
@@ -10,6 +14,7 @@ from geoseg.cli import main
 from geoseg.errors import ContractError
 from geoseg.legend import DEFAULT_LEGEND
 from geoseg.raster.palette import palette
+from geoseg.run import vectorizing
 from geoseg.run.vectorizing import vectorize
 from geoseg.vectorize_config import VectorizeSettings
 
@@ -156,3 +161,28 @@ def test_the_command_names_the_files_that_it_wrote(classes, tmp_path, capsys, ki
     assert main(["vectorize", str(classes), "-o", str(tmp_path / "x.gpkg"), "--format", kind]) == 0
     told = capsys.readouterr().out.splitlines()[-1].removeprefix("written: ").split(", ")
     assert sorted(told) == sorted(str(p) for p in tmp_path.iterdir() if p.suffix in (".gpkg", ".parquet", ".fgb"))
+
+
+def test_a_killed_process_is_said_in_one_line(classes, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(vectorizing, "vectorize_block_row", die)
+    assert main(["vectorize", str(classes), "-o", str(tmp_path / "x.gpkg"), "--workers", "1"]) == 1
+    assert "a process was killed, most likely for want of memory" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def die(*_):
+    os._exit(1)
+
+
+def test_sigterm_leaves_nothing_behind(classes, tmp_path, monkeypatch):
+    def terminated(*_):
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(vectorizing, "vectorize_block_row", terminated)
+    assert main(["vectorize", str(classes), "-o", str(tmp_path / "x.gpkg")]) == 130
+    assert list(tmp_path.iterdir()) == []
+    killed = tmp_path / f".x.gpkg.{socket.gethostname()}-{2**22 + 1}.abc.tmp"  # of a process that cannot be
+    killed.mkdir()
+    monkeypatch.undo()
+    assert main(["vectorize", str(classes), "-o", str(tmp_path / "x.gpkg")]) == 0
+    assert not killed.exists()
