@@ -1,9 +1,14 @@
-"""Work beside the main thread, and what ends it."""
+"""Work beside the main thread, cores for it, and what ends it."""
 
+import math
+import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 def one_thread(name: str) -> ThreadPoolExecutor:
@@ -33,3 +38,17 @@ def terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def cores() -> int:
+    """CPU cores that this process may use: those it may run on, and no more than the quota of its container."""
+    there = len(os.sched_getaffinity(0))
+    try:  # version 2, else 1, of Linux's control groups
+        if (_CGROUP / "cpu.max").is_file():
+            quota, period = (_CGROUP / "cpu.max").read_text().split()
+        else:
+            quota, period = ((_CGROUP / "cpu" / f"cpu.cfs_{n}_us").read_text() for n in ("quota", "period"))
+        share = math.ceil(int(quota) / int(period))
+    except (OSError, ValueError):  # `max`: no quota
+        return there
+    return min(there, share) if share > 0 else there

@@ -16,6 +16,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ from geoseg.config import RunSettings, load_settings
 from geoseg.errors import Busy, ConfigError, GeosegError, OutputError
 from geoseg.files import write_json
 from geoseg.run.find import find_files, search_folder
-from geoseg.run.mapping import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, RunResult, map_scenes
+from geoseg.run.mapping import EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED, EXIT_USAGE, RunResult, map_scenes
 
 EXIT_BUSY = 75
 """EX_TEMPFAIL of sysexits.h."""
@@ -77,6 +78,9 @@ def _run(settings: RunSettings, settle_s: float) -> dict[str, Any]:
         return {"exit_code": exc.exit_code, "error": str(exc)}
     except KeyboardInterrupt:
         return {"exit_code": EXIT_INTERRUPTED, "error": "stopped; the next time goes on"}
+    except Exception as exc:  # noqa: BLE001 - a bug: the last result must not stay for want of a new one
+        traceback.print_exc()
+        return {"exit_code": EXIT_SOME_FAILED, "error": f"{type(exc).__name__}: {exc}"}
     return {
         "exit_code": run.exit_code,
         "waiting": waiting,

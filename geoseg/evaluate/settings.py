@@ -33,7 +33,7 @@ class EvaluateSettings(BaseModel):
     values: dict[str, tuple[int | str, ...]] = Field(default_factory=dict)
     """Class → values in a reference raster, or in its `class_field`; empty: the ids, or the names, of the legend."""
     ignore: tuple[int, ...] = ()
-    """Values in a reference raster that say nothing, besides its nodata."""
+    """Values in a reference raster that say nothing, besides its nodata unless that is 0 or one of `values`."""
     layers: dict[str, str] = Field(default_factory=dict)
     """Class → layer in a reference of vectors; empty: the layers of the legend."""
     class_field: str | None = None

@@ -211,7 +211,7 @@ def _split_by_ground(scene: LabelledScene, ground: Ground) -> Iterator[LabelledS
             f"{scene.path}: no CRS, so it cannot be split by ground. Use `group` and `validation_groups`."
         )
     held_out, box_held_out = ground_mask(scene.grid, ground), shapely.box(*ground)
-    whole = scene.grid.footprint
+    whole = scene.grid.footprint if scene.ground is None else scene.ground
     sides = (False, ~held_out, whole.difference(box_held_out)), (True, held_out, whole.intersection(box_held_out))
     for validation, keep, own in sides:
         rows, cols = np.flatnonzero(keep.any(axis=1)), np.flatnonzero(keep.any(axis=0))
@@ -240,7 +240,8 @@ def _mosaics(scenes: list[LabelledScene]) -> list[LabelledScene]:
             box = np.s_[row : row + part.label.shape[0], col : col + part.label.shape[1]]
             seen = part.label != UNSEEN  # the collar of one image hides nothing of another
             image[box][seen], label[box][seen] = part.image[seen], part.label[seen]
-        joined.append(replace(first, image=image, label=label, grid=members.grid))
+        ground = shapely.union_all([scenes[index].grid.footprint for index in members.indices])  # type: ignore[union-attr]
+        joined.append(replace(first, image=image, label=label, grid=members.grid, ground=ground))
     return joined
 
 

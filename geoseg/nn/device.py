@@ -7,6 +7,7 @@ import torch
 from geoseg.errors import ConfigError
 from geoseg.memory import glibc
 from geoseg.nn.forward import Precision
+from geoseg.threads import cores
 
 # From malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
@@ -40,7 +41,7 @@ def prepare_process(threads: int | None) -> None:
 
     Dask starts its workers with OMP_NUM_THREADS=1, which torch would keep to; GEOSEG_THREADS is what is meant.
     """
-    torch.set_num_threads(threads or int(os.environ.get("GEOSEG_THREADS", len(os.sched_getaffinity(0)))))
+    torch.set_num_threads(threads or int(os.environ.get("GEOSEG_THREADS", cores())))
     keep_freed_memory()
     if torch.cuda.is_available():
         torch.backends.cudnn.benchmark = True  # tiles come in four shapes at most

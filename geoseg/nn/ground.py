@@ -99,7 +99,8 @@ def read_labels(path: Path, named: Collection[int], grid: ImageGrid | None) -> t
         )
     rows = _read(scene, scene.color_bands[:1], 1)
     values, says = rows.pixels[0], rows.valid
-    if scene.nodata is not None and scene.nodata in named:
+    hidden = scene.has_mask or scene.alpha_band is not None
+    if scene.nodata is not None and scene.nodata in named and not hidden:
         says = says | (values == scene.nodata)
     return values, says
 

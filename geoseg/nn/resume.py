@@ -44,7 +44,7 @@ def checkpoint_to_go_on_from(config: TrainConfig, data: TrainingData, *, resume:
     }
     goes_on = resume and last.is_file()
     if goes_on and before.get("over"):
-        goes_on = all(before.get(key) == value for key, value in now.items())
+        goes_on = all(before.get(key) == now[key] for key in ("data", "settings"))
     elif goes_on:
         _check_the_same(last, before, now)
     if goes_on:

@@ -1,7 +1,6 @@
 """Rendered towns as a training source: rendered once into a folder, read from there ever after."""
 
 import json
-import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from geoseg.errors import TrainingError
+from geoseg.threads import cores
 from geoseg.town.chips import chip, chip_settings
 from geoseg.town.settings import TownSettings
 from geoseg.train_config import TownSource
@@ -50,7 +50,7 @@ def town_chips(source: TownSource) -> list[TownChip]:
 def _series(source: TownSource, seed: int, count: int, palettes: tuple[str, ...]) -> Iterator[TownChip]:
     towns = TownSettings(seed=seed, downtown=source.downtown)
     render = partial(_render, source.root, towns, source.size_px, palettes)
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
+    with ProcessPoolExecutor(cores()) as pool:
         pixel_sizes = list(pool.map(render, range(count), chunksize=4))
     for number, pixel_size_m, validation in zip(range(count), pixel_sizes, repeat(seed == _VALIDATION_SEED)):
         yield TownChip(*_paths(source.root, seed, number), pixel_size_m, validation)

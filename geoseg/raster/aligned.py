@@ -86,7 +86,7 @@ class AlignedReader:
     def __init__(self, path: Path, grid: PixelGrid, *, warp: bool = False, named: Collection[int] = ()) -> None:
         """Open `path`; raises ConfigError where it has more bands, other numbers, or, unless `warp`, another lattice.
 
-        A nodata value that is `named` is a value like any other.
+        A nodata value that is `named` is a value like any other, unless a mask or alpha in the file hides it.
         """
         scene = inspect(path, allow_ungeoreferenced=True)
         if len(scene.color_bands) != 1 or np.dtype(scene.dtype).kind not in "ui":
@@ -106,7 +106,8 @@ class AlignedReader:
         self._mask = open_geotiff(scene.mask_file) if scene.mask_file else None
         if self._mask is not None and self._offset is None:
             raise ConfigError(f"{path}: has a mask beside it, which is not resampled. Put it into the file (gdalwarp).")
-        self._said = self._src.nodata if self._src.nodata in named else None
+        hidden = scene.has_mask or scene.alpha_band is not None
+        self._said = self._src.nodata if self._src.nodata in named and not hidden else None
         if self._offset is None:
             self._src = _warped(self._src, grid, self._said)
             self._offset = (0, 0)

@@ -1,6 +1,5 @@
 """The rasters that a scene leaves: the class raster and, if asked, the confidence, as Cloud-Optimized GeoTIFFs."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from geoseg.legend import NODATA
 from geoseg.raster.blocks import check_written
 from geoseg.raster.checks import Transform
 from geoseg.raster.strips import StripRaster
+from geoseg.threads import cores
 
 _BLOCK = 512
 _THREADS = 4
@@ -68,7 +68,7 @@ def write_cog(target: Path, source: StripRaster, spec: RasterSpec) -> None:
                 blocksize=_BLOCK,
                 overview_resampling=spec.resampling.upper(),
                 bigtiff="IF_SAFER",
-                num_threads=str(min(_THREADS, len(os.sched_getaffinity(0)))),
+                num_threads=str(min(_THREADS, cores())),
             )
             check_written(tmp, target)
         finally:

@@ -31,9 +31,13 @@ from geoseg.files import read_json
 from geoseg.run.find import OWN_FOLDER
 from geoseg.run.gpus import gpus_here, has_gpu
 from geoseg.run.worker import CPUS, NETWORK
+from geoseg.threads import cores
 
 _OPTIONS = {
     # A network's memory is not Dask's to spill.
+    # Nor is its share of the machine what Dask would give a worker of one thread: its own thread, not those of the network.
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": False,
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     # Polygonizing a row of blocks may hold the interpreter for a while.
@@ -107,7 +111,7 @@ def network_workers(cluster: Cluster | None) -> int:
         return 1
     if isinstance(cluster, CudaCluster):
         return max(1, len(gpus_here(cluster.gpus)))
-    return cluster.workers or max(1, len(os.sched_getaffinity(0)) // 8)
+    return cluster.workers or max(1, cores() // 8)
 
 
 def tls_security(tls: TlsSettings | None) -> Any:
@@ -152,7 +156,7 @@ def _wait(client: Any, workers: int, timeout_s: float, place: str) -> None:
     try:
         client.wait_for_workers(workers, timeout=timeout_s)
     except TimeoutError:
-        got = len(client.scheduler_info()["workers"])
+        got = len(client.scheduler_info(n_workers=-1)["workers"])
         raise ConfigError(
             f"{place}: {got} worker{'' if got == 1 else 's'} after {timeout_s:g} s, but {workers} must be there to start. "
             "Look at the logs of the workers, or wait longer (wait:)."
@@ -166,15 +170,18 @@ def _one_line(exc: BaseException) -> str:
 def _specs(cluster: LocalCluster | CudaCluster, settings: RunSettings) -> list[dict[str, Any]]:
     """Options of each worker process on this machine: those that run networks first."""
     cuda = isinstance(cluster, CudaCluster)
-    gpus = gpus_here(cluster.gpus) if isinstance(cluster, CudaCluster) else []
+    gpus = []
+    if isinstance(cluster, CudaCluster):
+        gpus = gpus_here(cluster.gpus)
+    elif settings.device != "cpu" and has_gpu():  # as many workers as are asked for share them
+        gpus = gpus_here(None)
     if cuda and not gpus:
         raise ConfigError("cluster cuda: no GPU is seen here. Look at nvidia-smi and CUDA_VISIBLE_DEVICES.")
     count = len(gpus) if cuda else network_workers(cluster)
-    cores = len(os.sched_getaffinity(0))
-    threads = settings.threads or cluster.threads or max(1, cores // count)
+    threads = settings.threads or cluster.threads or max(1, cores() // count)
     vector_workers = cluster.vector_workers
     if vector_workers is None:  # the network fills the cores; what comes after it should too
-        vector_workers = 0 if has_gpu() else max(0, min(cores, _PROCESSES) - count)
+        vector_workers = 0 if has_gpu() else max(0, min(cores(), _PROCESSES) - count)
     lifetime: dict[str, Any] = {}
     if cluster.lifetime:
         lifetime = {
@@ -187,8 +194,9 @@ def _specs(cluster: LocalCluster | CudaCluster, settings: RunSettings) -> list[d
     specs: list[dict[str, Any]] = []
     for i in range(count):
         env = {"GEOSEG_THREADS": str(threads), "OMP_NUM_THREADS": str(threads), **_MALLOC}
+        if gpus:
+            env["CUDA_VISIBLE_DEVICES"] = gpus[i % len(gpus)].name
         if cuda:
-            env["CUDA_VISIBLE_DEVICES"] = gpus[i].name
             env[CPUS] = ",".join(str(c) for c in gpus[i].cpus or ())
         specs.append({"env": env, "nthreads": 2 if beside else 1, "resources": {NETWORK: 1}, **lifetime})
     vector = {"env": {"CUDA_VISIBLE_DEVICES": "", **_MALLOC}, "nthreads": 1, **lifetime}
@@ -230,7 +238,7 @@ def _processes(specs: list[dict[str, Any]]) -> Iterator[Any]:
             **place,
             "preload": ["geoseg.run.worker", *dask.config.get("distributed.worker.preload")],
             "local_directory": scratch,
-            "memory_limit": "auto",
+            "memory_limit": 0,
             "silence_logs": "CRITICAL",
         }
         scheduler = {**place, "port": 0, "dashboard": False, "dashboard_address": f"{_LOOPBACK}:0"}
@@ -362,8 +370,10 @@ def _kubernetes(cluster: KubernetesCluster, settings: RunSettings) -> Iterator[A
         raise ConfigError(f"cluster kubernetes: cannot be started ({_one_line(exc)}).") from exc
     with pods, Client(pods, set_as_default=False) as client:
         if cluster.vector_workers:
-            pods.add_worker_group(
-                name="vector", n_workers=cluster.vector_workers, custom_spec=vector_group_spec(cluster)
-            )
+            group = {"n_workers": cluster.vector_workers, "custom_spec": vector_group_spec(cluster)}
+            try:
+                pods.add_worker_group(name="vector", **group)
+            except Exception as exc:
+                raise ConfigError(f"cluster kubernetes: no vector workers can be added ({_one_line(exc)}).") from exc
         _wait(client, 1, seconds(cluster.wait), "cluster kubernetes")
         yield client

@@ -1,6 +1,6 @@
 """What people did to a map is kept when its scene is mapped anew: their file is set aside, not overwritten."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ from geoseg.raster.write import is_own
 from geoseg.run import ledger
 from geoseg.vector.digest import digest_tables, written_digests
 from geoseg.vector.formats import check_closed
-from geoseg.vector.project import is_as_written
+from geoseg.vector.project import is_project_as_written
+from geoseg.vector.styles import is_style_as_written
 
 
 def set_aside(work: Path | None, fingerprint: str, outputs: Iterable[Path]) -> list[str]:
@@ -27,12 +28,12 @@ def set_aside(work: Path | None, fingerprint: str, outputs: Iterable[Path]) -> l
     """
     last, begun = (ledger.last_record(work), ledger.publication(work)) if work else (None, None)
     told: list[str] = begun["told"] if begun and begun["fingerprint"] == fingerprint != "" else []
-    was_begun = begun is not None
     begun = begun or {"fingerprint": fingerprint, "sha256": {}}
     for path in outputs:
         check_closed(path)
         records = [r for r in (last, begun) if r is not None]
-        if path.is_file() and (_is_edited(path, records) or (work and not was_begun and _is_foreign(path, records))):
+        own = work is None or path.name in begun.get("files", ())
+        if path.is_file() and (_is_edited(path, records) or (not own and _is_foreign(path, records))):
             kept = _free_name(path)
             told = [*told, _kept_as(path, kept)]
             if work:
@@ -41,32 +42,30 @@ def set_aside(work: Path | None, fingerprint: str, outputs: Iterable[Path]) -> l
     return told
 
 
-def set_aside_rasters(work: Path, raster: Path, tags: Mapping[str, str], texts: Mapping[Path, str]) -> list[str]:
+def set_aside_rasters(work: Path, raster: Path, tags: Mapping[str, str]) -> list[str]:
     """Rename a raster that is none of geoseg's, and a style that people saved; returns a line for each.
 
     Args:
         work: the work folder of the scene.
         raster: that is written now.
         tags: its metadata.
-        texts: what is written beside it now. GDAL itself writes into an `.aux.xml`, so that goes where its raster goes.
+
+    GDAL itself writes into an `.aux.xml`, so that goes where its raster goes.
 
     """
-    last, told = ledger.last_record(work), []
+    last, told, style = ledger.last_record(work), [], raster.with_suffix(".qml")
     records = [] if last is None else [last]
     if raster.is_file() and _is_foreign(raster, records) and not is_own(raster, tags):
         kept = _free_name(raster)
         told.append(_kept_as(raster, kept))
-        raster.rename(kept)
         beside = raster.with_name(f"{raster.name}.aux.xml")
-        if beside.is_file():
+        if beside.is_file():  # first: were this process killed between the two, nobody would look for it again
             beside.rename(kept.with_name(f"{kept.name}.aux.xml"))
-    for path, text in texts.items():
-        if path.suffix != ".qml" or not path.is_file() or path.read_bytes() == text.encode():
-            continue
-        if _is_edited(path, records) or _is_foreign(path, records):
-            kept = _free_name(path)
-            told.append(_kept_as(path, kept))
-            path.rename(kept)
+        raster.rename(kept)
+    if style.is_file() and _is_edited(style, records):
+        kept = _free_name(style)
+        told.append(_kept_as(style, kept))
+        style.rename(kept)
     return told
 
 
@@ -98,14 +97,14 @@ def drop_outdated(work: Path, fingerprint: str, folder: Path, written: Iterable[
 def _is_edited(path: Path, records: list[dict[str, Any]]) -> bool:
     """Whether people put work into a file, or made it.
 
-    A GeoPackage and a project tell by themselves. Of other files tell the `records` of what geoseg wrote there: the
-    scene's last one, and that of a run that was killed before it wrote one.
+    A GeoPackage, a project and a style tell by themselves. Of other files tell the `records` of what geoseg wrote there:
+    the scene's last one, and that of a run that was killed before it wrote one.
     """
-    if path.suffix == ".qgz":
-        return not is_as_written(path)
     if path.suffix != ".gpkg":
         written_as = [r["sha256"][path.name] for r in records if path.name in r["sha256"]]
-        return bool(written_as) and sha256_file(path) not in written_as
+        as_recorded = sha256_file(path) in written_as if written_as else None
+        tells = _TELL.get(path.suffix)
+        return as_recorded is False if tells is None else not (as_recorded or tells(path))
     try:
         written = written_digests(path)
         # QGIS changes a file by opening it, so what counts are its features, styles and project, and what else is in it.
@@ -117,9 +116,13 @@ def _is_edited(path: Path, records: list[dict[str, Any]]) -> bool:
         return False  # damaged
 
 
+_TELL: dict[str, Callable[[Path], bool]] = {".qgz": is_project_as_written, ".qml": is_style_as_written}
+"""Suffix → whether such a file is as geoseg wrote it."""
+
+
 def _is_foreign(path: Path, records: list[dict[str, Any]]) -> bool:
     """Whether a file that does not tell by itself is in none of the records."""
-    return path.suffix not in (".gpkg", ".qgz") and not any(path.name in r["sha256"] for r in records)
+    return path.suffix not in (".gpkg", *_TELL) and not any(path.name in r["sha256"] for r in records)
 
 
 def _free_name(path: Path) -> Path:

@@ -6,7 +6,7 @@ A scene that is late does not hold up the next: whatever is ready is submitted, 
 from collections.abc import Callable
 from dataclasses import replace
 
-from geoseg.errors import ConfigError
+from geoseg.errors import ConfigError, DiskFull, GeosegError, OutputError
 from geoseg.run import ledger
 from geoseg.run.executors import Executor
 from geoseg.run.plan import RunPlan, ScenePlan
@@ -23,8 +23,20 @@ def execute(plan: RunPlan, executor: Executor, observe: Observer, tell: Callable
     """
     runtime = _probe(plan, executor)
     observe("runtime", {"device": runtime.device, "precision": runtime.precision, "versions": runtime.versions})
+    if plan.settings.overwrite:  # not before it is known that networks run here
+        _begin_overwriting(plan)
     runs = [SceneRun(plan, _alike(s, runtime), runtime, observe, tell) for s in plan.pending]
     Queue(executor, runs, observe).drain()
+
+
+def _begin_overwriting(plan: RunPlan) -> None:
+    for scene in plan.pending:
+        try:
+            ledger.begin_overwriting(scene.work, scene.fingerprint)
+        except DiskFull:
+            raise
+        except OutputError:  # comes again where the scene begins, and ends that scene alone
+            continue
 
 
 def _alike(scene: ScenePlan, runtime: Runtime) -> ScenePlan:
@@ -45,7 +57,12 @@ def _probe(plan: RunPlan, executor: Executor) -> Runtime:
             f"{TRIES} workers died as they loaded model '{plan.contract.name}', killed by the system (often for want of "
             "memory) or crashed. Give them more memory, or start fewer with --workers."
         )
-    if outcome.error is not None:
+    if isinstance(outcome.error, GeosegError):
         raise outcome.error
+    if outcome.error is not None:
+        reason = (str(outcome.error) or type(outcome.error).__name__).splitlines()[0]
+        raise ConfigError(
+            f"model '{plan.contract.name}' cannot be made ready on a worker ({reason}). Free the GPU, or use --device cpu."
+        ) from outcome.error
     runtime: Runtime = outcome.value
     return runtime

@@ -99,6 +99,7 @@ class DaskExecutor:
         self._completed = as_completed([], loop=client.loop)
         self._tasks: dict[str, Task] = {}
         self._workers: dict[str, bool] = {}
+        self._beside = False
         self._looked = self._seen = -math.inf
         self._tries = 0
         self._gives_up = gives_up
@@ -109,9 +110,18 @@ class DaskExecutor:
         return max(1, len(self._of("network")))
 
     def has_room(self, lane: Lane) -> bool:
-        """Two per worker: one that runs and one that waits."""
-        waiting = [t for t in self._tasks.values() if t.lane == lane] if self._is_mixed else self._tasks
-        return len(waiting) < 2 * max(1, len(self._of(lane)))
+        """Two per worker: one that runs and one that waits.
+
+        Workers with a second thread beside the network have one task for it while there are networks to run: with more
+        of them, both threads would vectorize, and the accelerator would wait.
+        """
+        workers = max(1, len(self._of(lane)))
+        of_lane = [t for t in self._tasks.values() if t.lane == lane]
+        if self._is_mixed:
+            return len(of_lane) < 2 * workers
+        if self._beside and (lane == "network" or len(of_lane) < len(self._tasks)):
+            return len(of_lane) < (2 if lane == "network" else 1) * workers
+        return len(self._tasks) < 2 * workers
 
     def submit(self, task: Task) -> None:
         """Send a task; only its plain data travels."""
@@ -168,10 +178,11 @@ class DaskExecutor:
     def _look(self) -> None:
         """Know the workers as of a second ago: clusters grow and shrink."""
         if time.monotonic() - self._looked > _LOOK_S:
-            workers = self._client.scheduler_info()["workers"]
+            workers = self._client.scheduler_info(n_workers=-1)["workers"]  # some releases else tell of five
             self._looked = time.monotonic()
             if workers:  # otherwise they are being replaced
                 self._workers = {address: NETWORK in worker["resources"] for address, worker in workers.items()}
+                self._beside = all(worker["nthreads"] > 1 for worker in workers.values())
                 self._seen = self._looked
 
     @property

@@ -18,8 +18,8 @@ def cluster_spec(cluster: KubernetesCluster) -> dict[str, Any]:
 
 
 def vector_group_spec(cluster: KubernetesCluster) -> dict[str, Any]:
-    """A group of pods that only vectorize and write."""
-    return _pod(cluster, network=False)
+    """A group of pods that only vectorize and write: the `worker` of a DaskWorkerGroup."""
+    return {"replicas": cluster.vector_workers, "spec": _pod(cluster, network=False)}
 
 
 def _pod(cluster: KubernetesCluster, *, network: bool) -> dict[str, Any]:
@@ -33,6 +33,8 @@ def _pod(cluster: KubernetesCluster, *, network: bool) -> dict[str, Any]:
         "--nthreads",
         "2" if gpus else "1",
         "--no-dashboard",
+        "--memory-limit",
+        "0",  # Dask's own would be the share of one thread; the pod has its limit
     ]
     arguments += ["--preload", "geoseg.run.worker", *(["--resources", f"{NETWORK}=1"] if network else [])]
     if cluster.lifetime:

@@ -2,7 +2,7 @@
 
 OUT/.geoseg/NAME/scene.json               last: the scene is finished (or partial), with the digests of its outputs
 OUT/.geoseg/NAME/previous.json            while the scene is mapped anew: its last scene record
-OUT/.geoseg/NAME/published.json           between its last layer and its scene record: what was written, and what was set aside for it
+OUT/.geoseg/NAME/published.json           from its first layer to its scene record: what is or was written, and what was set aside for it
 OUT/.geoseg/NAME/overwriting.json         from the begin to the end of a run that overwrites the scene: what is done since counts
 OUT/.geoseg/NAME/strips/00000-00004.tif   classes and confidence of tile rows 0–3
 OUT/.geoseg/NAME/strips/00000-00004.json  its record; a strip is committed when this is there
@@ -187,10 +187,11 @@ def is_same_map(record: dict[str, Any], fingerprint: str) -> bool:
     return whole and record["fingerprint"] == fingerprint
 
 
-def begin_publication(work: Path, fingerprint: str, told: list[str]) -> None:
-    """Leave word that the layers are being written: what is found half-way is no file of somebody else."""
+def begin_publication(work: Path, fingerprint: str, files: Iterable[str], told: list[str]) -> None:
+    """Leave word of the layers that are being written: what is found half-way is no file of somebody else."""
     last = publication(work) or {"sha256": {}}
-    note_publication(work, {**last, "fingerprint": fingerprint, "told": told})
+    begun = sorted({*last.get("files", ()), *files})
+    note_publication(work, {**last, "fingerprint": fingerprint, "files": begun, "told": told})
 
 
 def note_publication(work: Path, written: dict[str, Any]) -> None:

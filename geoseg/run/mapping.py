@@ -55,9 +55,6 @@ def map_scenes(settings: RunSettings, leave: frozenset[Path] = frozenset()) -> R
         if settings.dry_run:
             return RunResult(plan, (), EXIT_SOME_FAILED if plan.refusals else EXIT_DONE)
         with locked(plan.output, settings.shard), open_journal(plan.output, settings.shard_of[1]) as journal:
-            if settings.overwrite:
-                for scene in plan.scenes:
-                    ledger.begin_overwriting(scene.work, scene.fingerprint)
             remove_temporaries(plan.output, {p.name for scene in plan.pending for p in scene.outputs.all})
             return _run(renewed(plan, workers), cluster, report, journal)
 

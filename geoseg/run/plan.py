@@ -157,7 +157,7 @@ def plan_run(
         try:
             scenes.append(layout.scene(path, names[path]))
         except (SceneError, OutputError) as exc:
-            refusals.append(Refusal(path, one_line(str(exc))))
+            refusals.append(Refusal(path.absolute(), one_line(str(exc))))
     return RunPlan(settings=settings, contract=contract, output=output, scenes=tuple(scenes), refusals=tuple(refusals))
 
 
@@ -241,7 +241,7 @@ class _Layout:
             factor = size.enlargement(pixel_size)
             return [f"{text}; {'mapped as it is' if factor == 1 else f'shown to it {factor:g} times as large'}"]
         raise ContractError(
-            f"{path}: {text}. Resample it to {size.native:g} m, or map it as it is with --any-pixel-size."
+            f"{path}: {text}. Resample it to {size.native:g} m, or map it all the same with --any-pixel-size."
         )
 
     def _outputs(self, path: Path, name: str) -> Outputs:

@@ -195,7 +195,7 @@ class RasterTask:
             return Rasters({})
         tags = {"CLASSES": ",".join(legend.category_names)} if is_classes else {"UNIT": "percent"}
         texts = _sidecars(target, legend) if is_classes else {}
-        kept = set_aside_rasters(plan.work, target, tags, texts)
+        kept = set_aside_rasters(plan.work, target, tags)
         source = StripRaster(strip_files(plan, self.failed), plan.scene.width, self.band)
         spec = RasterSpec(
             height=plan.scene.height,
@@ -289,7 +289,7 @@ class PublishTask:
         plan, outputs, layers = self.plan, self.plan.outputs, layers_of(self.job.legend)
         project = () if outputs.project is None else (outputs.project,)
         kept = set_aside(plan.work, plan.fingerprint, (*outputs.layers, *project))
-        ledger.begin_publication(plan.work, plan.fingerprint, kept)
+        ledger.begin_publication(plan.work, plan.fingerprint, [p.name for p in outputs.layers], kept)
         warnings = [*kept]
         features = assemble(self.job, list(self.parts), warnings.append)
         chunks = [(layer, features.get(layer.name, ())) for layer in layers]

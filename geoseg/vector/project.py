@@ -4,7 +4,6 @@ The same project lies beside the GeoPackage (`NAME.qgz`) and inside it (table `q
 relative, so a folder of outputs can be moved as a whole.
 """
 
-import hashlib
 import io
 import xml.etree.ElementTree as ET
 import zipfile
@@ -14,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from geoseg.files import atomic
+from geoseg.vector.mark import mark
 from geoseg.vector.metadata import GeoPackageMeta, crs_element
 from geoseg.vector.schema import GeometryType, Layer
 from geoseg.vector.styles import DOCTYPE, QGIS_VERSION, paletted_renderer, printable, scale_range, style_elements
@@ -56,22 +56,18 @@ def project_archive(layers: Sequence[Layer], meta: GeoPackageMeta, geopackage: s
     with zipfile.ZipFile(buffer, "w") as archive:
         text = project_xml(layers, meta, geopackage).encode()
         archive.writestr(entry, text, zipfile.ZIP_DEFLATED)
-        archive.comment = _mark(text)
+        archive.comment = mark(text)
     return buffer.getvalue()
 
 
-def is_as_written(path: Path) -> bool:
+def is_project_as_written(path: Path) -> bool:
     """Whether a .qgz is one of geoseg's, as it was written: a program that saves it leaves the mark in it out."""
     try:
         with zipfile.ZipFile(path) as archive:
             texts = [archive.read(name) for name in archive.namelist()]
-            return [archive.comment] == [_mark(text) for text in texts]
+            return [archive.comment] == [mark(text) for text in texts]
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OSError):
         return False
-
-
-def _mark(text: bytes) -> bytes:
-    return f"geoseg sha256:{hashlib.sha256(text).hexdigest()}".encode()
 
 
 def project_xml(layers: Sequence[Layer], meta: GeoPackageMeta, geopackage: str) -> str:

@@ -7,9 +7,11 @@ and newer versions read it too. Symbol properties are given twice, as `<Option>`
 import html
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from geoseg.legend import Legend, LegendClass
+from geoseg.vector.mark import mark
 from geoseg.vector.schema import Field, GeometryType, Layer
 
 DOCTYPE = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
@@ -75,7 +77,19 @@ def class_raster_qml(legend: Legend) -> str:
     """
     root = ET.Element("qgis", version=QGIS_VERSION, styleCategories="AllStyleCategories")
     ET.SubElement(root, "pipe").append(paletted_renderer(legend))
-    return DOCTYPE + ET.tostring(root, encoding="unicode") + "\n"
+    text = DOCTYPE + ET.tostring(root, encoding="unicode") + "\n"
+    return f"{text}{_marked(text.encode())}"
+
+
+def is_style_as_written(path: Path) -> bool:
+    """Whether a .qml is a `class_raster_qml` as it was written: a program that saves it leaves the mark in it out."""
+    content = path.read_bytes()
+    text, begin, _ = content.rpartition(b"<!-- ")
+    return bool(begin) and content == text + _marked(text).encode()
+
+
+def _marked(text: bytes) -> str:
+    return f"<!-- {mark(text).decode()} -->\n"
 
 
 def paletted_renderer(classes: Iterable[LegendClass]) -> ET.Element:

@@ -6,13 +6,15 @@ from pathlib import Path
 import psutil
 import pytest
 
+from geoseg import threads
 from geoseg.cluster_config import CudaCluster, LocalCluster
 from geoseg.config import RunSettings
 from geoseg.errors import ClusterLost, ConfigError
+from geoseg.run import cluster as cluster_module
 from geoseg.run import executors
-from geoseg.run.cluster import _specs, choose_cluster
+from geoseg.run.cluster import _specs, choose_cluster, network_workers
 from geoseg.run.executors import open_executor
-from geoseg.run.gpus import has_gpu
+from geoseg.run.gpus import Gpu, has_gpu
 from geoseg.run.tasks import WorkerLost
 from tests.cluster.tasks import LostWithItsWorker, Where
 
@@ -138,6 +140,71 @@ def test_a_worker_killed_while_it_starts_is_started_again_and_then_given_up(monk
 def test_cores_are_shared_evenly():
     specs = _specs(LocalCluster(kind="local", workers=2), RunSettings())
     assert {s["env"]["GEOSEG_THREADS"] for s in specs} == {str(max(1, len(os.sched_getaffinity(0)) // 2))}
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"cpu.max": "250000 100000"}, 3),
+        ({"cpu.max": "max 100000"}, 64),
+        ({"cpu/cpu.cfs_quota_us": "800000", "cpu/cpu.cfs_period_us": "100000"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 64),
+        ({"cpu.max": "20000000 100000"}, 64),
+        ({}, 64),
+    ],
+)
+def test_the_quota_of_a_container_limits_its_cores(monkeypatch, tmp_path, files, expected):
+    (tmp_path / "cpu").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    monkeypatch.setattr(threads, "_CGROUP", tmp_path)
+    assert threads.cores() == expected
+    assert network_workers(LocalCluster(kind="local")) == max(1, expected // 8)
+
+
+@pytest.mark.slow
+def test_workers_have_no_limit_of_memory_but_that_of_the_machine():
+    """Dask's own would be the share of one thread, however few workers there are."""
+    with open_executor(LocalCluster(kind="local", workers=1, vector_workers=1), RunSettings()) as executor:
+        limits = executor._client.run(lambda dask_worker: dask_worker.memory_manager.memory_limit)
+    assert [*limits.values()] == [None, None]
+
+
+def test_beside_an_accelerator_one_thread_vectorizes_and_one_runs_networks():
+    from distributed import Client
+    from distributed import LocalCluster as Threads
+
+    with (
+        Threads(
+            n_workers=1, threads_per_worker=2, processes=False, resources={"network": 1}, dashboard_address=None
+        ) as pool,
+        Client(pool, set_as_default=False) as client,
+    ):
+        executor = executors.DaskExecutor(client)
+        executor.submit(Where("n0", "network", 0.01))
+        executor.submit(Where("c0", "cpu", 0.01))
+        assert executor.has_room("network")
+        assert not executor.has_room("cpu")
+        executor.submit(Where("n1", "network", 0.01))
+        assert not executor.has_room("network")
+        while executor._tasks:
+            executor.next_outcome()
+        for i in range(2):  # with no network to run, both vectorize
+            assert executor.has_room("cpu")
+            executor.submit(Where(f"d{i}", "cpu", 0.01))
+        assert not executor.has_room("cpu")
+        while executor._tasks:
+            executor.next_outcome()
+
+
+def test_workers_that_are_asked_for_share_the_gpus(monkeypatch):
+    monkeypatch.setattr(cluster_module, "has_gpu", lambda: True)
+    monkeypatch.setattr(cluster_module, "gpus_here", lambda _: [Gpu("0", ()), Gpu("2", ())])
+    specs = _specs(LocalCluster(kind="local", workers=3), RunSettings())
+    assert [s["env"]["CUDA_VISIBLE_DEVICES"] for s in specs] == ["0", "2", "0"]
+    specs = _specs(LocalCluster(kind="local", workers=3), RunSettings(device="cpu"))
+    assert not any("CUDA_VISIBLE_DEVICES" in s["env"] for s in specs[:3])
 
 
 def test_each_gpu_has_a_worker_that_sees_it_alone():

@@ -116,7 +116,10 @@ def test_pods_get_what_their_settings_say():
     assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert container["args"][-2:] == ["--resources", "network=1"]
     assert container["volumeMounts"] == [{"name": "maps", "mountPath": "/maps"}]
-    (vector,) = vector_group_spec(cluster)["containers"]
+    group = vector_group_spec(cluster)
+    (vector,) = group["spec"]["containers"]
+    assert group["replicas"] == 1
+    assert container["args"][container["args"].index("--memory-limit") + 1] == "0"
     assert "network=1" not in vector["args"]
     assert "nvidia.com/gpu" not in vector["resources"]["limits"]
 

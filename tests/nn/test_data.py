@@ -246,6 +246,14 @@ def test_a_mosaic_keeps_to_the_groups_that_are_held_out(tmp_path):
     assert (training.label == np.concatenate([squares(i)[1] for i in range(2)], axis=1)).all()
 
 
+def test_a_mosaic_may_have_a_held_out_image_in_its_middle(tmp_path):
+    one = source("rasters", MAKERS["rasters"](tmp_path / "a")) | {"mosaic": True, "validation_groups": ["1"]}
+    data = read(tmp_path, one)
+    (training,), (validation,) = data.training, data.validation
+    assert (validation.label == squares(1)[1]).all()
+    assert (training.label[:, SIDE : 2 * SIDE] == UNSEEN).all()
+
+
 def test_pictures_of_bytes_are_no_pixels_of_another_type(tmp_path):
     one = source("colors", MAKERS["colors"](tmp_path / "set"))
     with pytest.raises(TrainingError, match="pixels of type uint8, but `dtype` is uint16"):

@@ -17,7 +17,7 @@ import shapely
 
 from geoseg.cli import main
 from geoseg.config import RunSettings
-from geoseg.errors import DiskFull
+from geoseg.errors import ConfigError, DiskFull
 from geoseg.files import sha256_file
 from geoseg.run import ledger
 from geoseg.run.corrections import set_aside
@@ -257,6 +257,33 @@ def test_overwriting_goes_on_where_it_was_interrupted(color_model, tmp_path, mon
     assert [r.status for r in map_scenes(anew).results] == ["up to date", "done", "done"]
     assert [r.status for r in map_scenes(anew).results] == ["done"] * 3
     assert not list((tmp_path / "out").glob(".geoseg/*/overwriting.json"))
+
+
+def test_overwriting_that_cannot_start_leaves_everything_as_it_is(color_model, tmp_path, monkeypatch):
+    settings = RunSettings(
+        inputs=(str(scene(tmp_path / "in" / "a.tif")),), output=tmp_path / "out", model=color_model, **SMALL
+    )
+    map_scenes(settings)
+    with monkeypatch.context() as patch:
+        patch.setattr("torch.cuda.is_available", lambda: False)
+        with pytest.raises(ConfigError, match="sees no GPU here"):
+            map_scenes(settings.model_copy(update={"overwrite": True, "device": "cuda"}))
+    assert {f.state for f in verify_folder(tmp_path / "out")} == {"whole"}
+    assert [r.status for r in map_scenes(settings).results] == ["up to date"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUDA error: out of memory"), MemoryError()])
+def test_a_worker_that_cannot_make_the_model_ready_is_one_line(color_model, tmp_path, monkeypatch, error):
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr("geoseg.nn.session.forward_of", fails)
+    settings = RunSettings(
+        inputs=(str(scene(tmp_path / "in" / "a.tif")),), output=tmp_path / "out", model=color_model, **SMALL
+    )
+    with pytest.raises(ConfigError, match=r"cannot be made ready on a worker \((CUDA|MemoryError)"):
+        map_scenes(settings)
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["exit_code"] == 2
 
 
 def test_a_scene_that_is_up_to_date_again_is_done(color_model, tmp_path, monkeypatch):

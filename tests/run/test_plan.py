@@ -164,7 +164,7 @@ def test_pixel_sizes_out_of_range(tmp_path, plan, name):
     crs, size, x, y, ground = SIZES[name]
     path = write_raster(tmp_path / "x.tif", PIXELS, crs=crs, transform=Affine(size, 0, x, 0, -size, y))
     text = rf"pixels of {ground}\d* m on the ground, but model 'test' is for 0.25–1.2 m"
-    reason(plan, path, rf"{text}\. Resample it to 0.5 m, or map it as it is with --any-pixel-size")
+    reason(plan, path, rf"{text}\. Resample it to 0.5 m, or map it all the same with --any-pixel-size")
     (scene,) = plan(path, any_pixel_size=True).scenes
     assert re.search(text + "; mapped as it is", scene.warnings[0])
 
