@@ -34,7 +34,7 @@ def line_scores(
     lines = [own if (own := m.lines(c)) is not None else _thinned(m, c, grid, legend) for m in maps]
     ground = Ground.of(Affine(*grid.transform), grid.crs_wkt, (grid.height, grid.width))
     unknown = shapely.STRtree([*_unknown(maps, grid)])
-    found, truth = (ground.in_metres(_without(_inside(own, grid), unknown)) for own in lines)
+    found, truth = (ground.in_metres(_noded(_without(_inside(own, grid), unknown))) for own in lines)
     scores = road_scores(found, truth, tolerance_m=tolerance_m)
     buffer = asdict(scores.buffer)
     return {
@@ -107,6 +107,25 @@ def _without(lines: NDArray[Any], unknown: shapely.STRtree) -> NDArray[Any]:
     near = [shapely.union_all(unknown.geometries[polygon[line == index]]) for index in touched]
     kept = np.delete(lines, touched)
     return np.concatenate([kept, _line_parts(shapely.difference(lines[touched], np.array(near, dtype=object)))])
+
+
+def _noded(lines: NDArray[Any]) -> NDArray[Any]:
+    """The lines, cut at inner vertices that are vertices of others too: that is where streets meet in most files.
+
+    What crosses without a common vertex is a bridge, and stays one.
+    """
+    xy, owner = shapely.get_coordinates(lines, return_index=True)
+    if not len(xy):
+        return lines
+    _, number, count = np.unique(xy, axis=0, return_inverse=True, return_counts=True)
+    first = np.append(True, np.diff(owner) != 0)
+    cut = (count[number.ravel()] > 1) & ~first & ~np.append(first[1:], True)
+    # A vertex where a line is cut is there twice: it ends one part and begins the next.
+    points = np.repeat(np.arange(len(xy)), 1 + cut)
+    begins = first[points] | np.append(False, np.diff(points) == 0)
+    noded = shapely.linestrings(xy[points], indices=np.cumsum(begins) - 1)
+    whole: NDArray[Any] = noded[shapely.length(noded) > 0]
+    return whole
 
 
 def _line_parts(cut: NDArray[Any]) -> NDArray[Any]:

@@ -103,10 +103,11 @@ def ratio(part: float, whole: float) -> float | None:
 
 
 def f1(precision: float | None, recall: float | None) -> float | None:
-    """Harmonic mean; None where either is."""
-    if precision is None or recall is None:
+    """Harmonic mean; 0 where one is None, for something was missed or made up; None where both are."""
+    if precision is None and recall is None:
         return None
-    return ratio(2 * precision * recall, precision + recall) or 0.0
+    p, r = precision or 0.0, recall or 0.0
+    return ratio(2 * p * r, p + r) or 0.0
 
 
 def _edge(inside: NDArray[np.bool_], seen: NDArray[np.bool_]) -> NDArray[np.uint8]:

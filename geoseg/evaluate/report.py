@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from geoseg.files import atomic, write_json
@@ -16,6 +17,7 @@ CONFUSION_FILE = "confusion.png"
 
 _CELL_PX, _MARGIN_PX, _LEGEND_PX = 120, 180, 90
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+_MOST_PX = 8000
 _SURE = np.array([181, 113, 8], np.float64)
 """Colour (blue, green, red) of a cell that holds all of its row."""
 
@@ -29,19 +31,24 @@ def write_report(folder: Path, metrics: dict[str, Any]) -> None:
 
 
 def confusion_picture(matrix: NDArray[np.int64], names: list[str]) -> NDArray[np.uint8]:
-    """The matrix as a picture (H, W, 3), blue, green, red; cells say the share of their row, which is the truth."""
+    """The matrix as a picture (H, W, 3), blue, green, red; cells say the share of their row, which is the truth.
+
+    Of more classes than can be written, at most some 8000 pixels wide, it shows the colours alone.
+    """
     count = len(names)
-    shape = (_LEGEND_PX + count * _CELL_PX, _MARGIN_PX + count * _CELL_PX, 3)
+    cell = max(4, min(_CELL_PX, _MOST_PX // count))
+    shape = (_LEGEND_PX + count * cell, _MARGIN_PX + count * cell, 3)
     picture = np.full(shape, 255, np.uint8)
     totals = matrix.sum(axis=1, keepdims=True)
     shares = np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
     _text(picture, "rows: reference", (8, 28))
     _text(picture, "columns: prediction", (8, 54))
     for i, name in enumerate(names):
-        _text(picture, name[:16], (8, _LEGEND_PX + i * _CELL_PX + _CELL_PX // 2))
-        _text(picture, name[:12], (_MARGIN_PX + i * _CELL_PX + 4, _LEGEND_PX - 10))
+        if cell == _CELL_PX:
+            _text(picture, name[:16], (8, _LEGEND_PX + i * cell + cell // 2))
+            _text(picture, name[:12], (_MARGIN_PX + i * cell + 4, _LEGEND_PX - 10))
         for j in range(count):
-            _cell(picture, (i, j), shares[i, j], int(matrix[i, j]))
+            _cell(picture, (i, j), shares[i, j], int(matrix[i, j]), cell)
     return picture
 
 
@@ -74,7 +81,7 @@ def _pixel_table(metrics: dict[str, Any]) -> Table:
 def _table(title: str, columns: tuple[str, ...], rows: dict[str, dict[str, Any]]) -> Table:
     table = Table("class", *(c.replace("_", " ") for c in columns), title=title, title_justify="left")
     for name, scores in rows.items():
-        table.add_row(name, *(_shown(scores.get(c)) for c in columns))
+        table.add_row(escape(name), *(_shown(scores.get(c)) for c in columns))
     return table
 
 
@@ -84,9 +91,11 @@ def _shown(value: float | None) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.3f}" if value <= 1 else f"{value:,.0f}"
 
 
-def _cell(picture: NDArray[np.uint8], place: tuple[int, int], share: float, pixels: int) -> None:
-    top, left = _LEGEND_PX + place[0] * _CELL_PX, _MARGIN_PX + place[1] * _CELL_PX
-    picture[top + 1 : top + _CELL_PX, left + 1 : left + _CELL_PX] = 255 + share * (_SURE - 255)
+def _cell(picture: NDArray[np.uint8], place: tuple[int, int], share: float, pixels: int, cell: int) -> None:
+    top, left = _LEGEND_PX + place[0] * cell, _MARGIN_PX + place[1] * cell
+    picture[top + 1 : top + cell, left + 1 : left + cell] = 255 + share * (_SURE - 255)
+    if cell < _CELL_PX:  # no room for words
+        return
     ink = (255, 255, 255) if share > 0.6 else (0, 0, 0)
     _text(picture, f"{share:.1%}", (left + 10, top + _CELL_PX // 2), ink)
     _text(picture, _short(pixels), (left + 10, top + _CELL_PX // 2 + 26), ink)

@@ -23,7 +23,7 @@ from geoseg.vector.formats import LayerFormat, check_closed, layer_files
 from geoseg.vector.measure import ground_pixel_size_m
 from geoseg.vector.schema import layers_of
 
-NUMERICS = 10
+NUMERICS = 11
 """Raised when the same input, model and settings give other pixels or features than before."""
 
 

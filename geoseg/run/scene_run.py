@@ -185,7 +185,7 @@ class SceneRun:
         ]
         if not self._broken:
             parts = tuple(self._parts[i] for i in range(count))
-            yield [PublishTask(plan, job, parts, provenance(run, plan, self._runtime))]
+            yield [PublishTask(plan, job, parts, provenance(run, plan, self._runtime), run.contract)]
 
     def _close(self) -> None:
         """All stages are over: write the scene record."""

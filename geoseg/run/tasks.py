@@ -30,7 +30,7 @@ from geoseg.run.plan import ScenePlan
 from geoseg.vector.digest import TableDigests, written_digests
 from geoseg.vector.job import VectorJob
 from geoseg.vector.metadata import GeoPackageMeta, extent_of
-from geoseg.vector.styles import class_raster_qml
+from geoseg.vector.styles import ImageryLook, class_raster_qml
 
 Lane = Literal["network", "cpu"]
 """Where a task belongs: on a worker that runs the network, or on any."""
@@ -273,6 +273,7 @@ class PublishTask:
     parts: tuple[Path, ...]
     provenance: dict[str, Any]
     """Goes into the GeoPackage; holds no times, so that the same map is the same file."""
+    contract: Contract
     lane: Lane = "cpu"
 
     @property
@@ -318,8 +319,19 @@ class PublishTask:
             manifest=self.provenance,
             extent=extent_of(plan.transform, self.job.shape),
             class_raster=plan.outputs.classes.name,
+            imagery_look=_imagery_look(plan, self.contract),
             imagery=Path(os.path.relpath(plan.scene.path.resolve(), folder)).as_posix() if plan.crs_wkt else None,
         )
+
+
+def _imagery_look(plan: ScenePlan, contract: Contract) -> ImageryLook | None:
+    """The colours that the model sees; None where QGIS shows them by itself."""
+    names, colors = contract.bands, ("red", "green", "blue")
+    chosen = [names.index(c) for c in colors] if {*colors} <= {*names} else range(3 if len(names) >= 3 else 1)
+    bands, scaling = tuple(plan.bands[i] for i in chosen), contract.scaling
+    if plan.scene.dtype == "uint8" and scaling.clip is None:
+        return None if bands == (1, 2, 3) else ImageryLook(bands, None)
+    return ImageryLook(bands, scaling.clip or (0.0, scaling.divide))
 
 
 def vector_job(plan: ScenePlan, settings: RunSettings, contract: Contract, failed: frozenset[int]) -> VectorJob:

@@ -6,6 +6,7 @@ scene: areas are exact, and lengths are off by less than 0.1 % within 500 km of 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -94,15 +95,20 @@ def _ground(transform: Affine, crs: str, shape: tuple[int, int]) -> Ground:
     datum = _datum(crs)
     if datum is None:
         return Ground(planar, unit, crs, None)
-    geographic = Transformer.from_crs(CRS.from_wkt(crs).to_2d(), datum, always_xy=True)
+    to_datum = Transformer.from_crs(CRS.from_wkt(crs).to_2d(), datum, always_xy=True)
+    degrees = math.degrees(datum.axis_info[0].unit_conversion_factor)  # old French maps count in grads
+
+    def geographic(x: float, y: float) -> tuple[float, float]:
+        lon, lat = to_datum.transform(x, y)
+        return lon * degrees, lat * degrees
+
     rows, cols = shape
     # The centre comes first; a map is as true as at its worst corner or side.
     places = [(row * rows, col * cols) for row in (0.5, 0.0, 1.0) for col in (0.5, 0.0, 1.0)]
     sizes = [_pixel_on_ellipsoid(transform, geographic, datum.get_geod() or _WGS84, place) for place in places]
     scales = np.array(sizes) / np.array(planar)
     true = np.isfinite(scales).all() and (abs(scales - 1) <= _TRUE_WITHIN).all()
-    lon, lat = geographic.transform(*_on_map(transform, *places[0]))
-    return Ground(sizes[0], unit, crs, None if true else (float(lon), float(lat)))
+    return Ground(sizes[0], unit, crs, None if true else geographic(*_on_map(transform, *places[0])))
 
 
 def _on_map(transform: Affine, row: float, col: float) -> tuple[float, float]:
@@ -126,12 +132,12 @@ def _datum(crs: str) -> CRS | None:
 
 
 def _pixel_on_ellipsoid(
-    transform: Affine, geographic: Transformer, geod: Geod, place: tuple[float, float]
+    transform: Affine, geographic: Callable[[float, float], tuple[float, float]], geod: Geod, place: tuple[float, float]
 ) -> tuple[float, float]:
     """Height and width of a pixel at (row, column), from geodesics over a few pixels; infinite off the Earth."""
     (row, col), half = place, _SPAN_PX / 2
     ends = [(row - half, col), (row + half, col), (row, col - half), (row, col + half)]
-    lon, lat = zip(*(geographic.transform(*_on_map(transform, *end)) for end in ends), strict=True)
+    lon, lat = zip(*(geographic(*_on_map(transform, *end)) for end in ends), strict=True)
     if not np.isfinite([*lon, *lat]).all():
         return math.inf, math.inf
     _, _, metres = geod.inv((lon[0], lon[2]), (lat[0], lat[2]), (lon[1], lon[3]), (lat[1], lat[3]))

@@ -8,7 +8,7 @@ from typing import Any
 import pyproj
 
 from geoseg.vector.schema import Layer
-from geoseg.vector.styles import DOCTYPE, QGIS_VERSION, printable
+from geoseg.vector.styles import DOCTYPE, QGIS_VERSION, ImageryLook, printable
 
 EPOCH = "1970-01-01T00:00:00.000Z"
 """Time stamp of outputs that are not told another: the same features give the same bytes on any day."""
@@ -34,6 +34,8 @@ class GeoPackageMeta:
     """Path of the class raster relative to the GeoPackage, with `/`; the project shows it under the layers."""
     imagery: str | None = None
     """Path of the scene's imagery relative to the GeoPackage, with `/`; the project shows it at the bottom."""
+    imagery_look: ImageryLook | None = None
+    """How the imagery is drawn; None leaves it to QGIS, which shows bytes of bands 1, 2, 3 as they are."""
     timestamp: str = EPOCH
     """When the content last changed, as `2026-01-31T12:00:00.000Z`."""
 

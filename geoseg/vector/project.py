@@ -16,7 +16,15 @@ from geoseg.files import atomic
 from geoseg.vector.mark import mark
 from geoseg.vector.metadata import GeoPackageMeta, crs_element
 from geoseg.vector.schema import GeometryType, Layer
-from geoseg.vector.styles import DOCTYPE, QGIS_VERSION, paletted_renderer, printable, scale_range, style_elements
+from geoseg.vector.styles import (
+    DOCTYPE,
+    QGIS_VERSION,
+    imagery_renderer,
+    paletted_renderer,
+    printable,
+    scale_range,
+    style_elements,
+)
 
 _RANK: dict[GeometryType, int] = {"Point": 0, "LineString": 1, "Polygon": 2}
 _GEOMETRY_NAME: dict[GeometryType, str] = {"Point": "Point", "LineString": "Line", "Polygon": "Polygon"}
@@ -102,12 +110,14 @@ def _vector(layer: Layer, meta: GeoPackageMeta, geopackage: str) -> _Entry:
 def _rasters(layers: Sequence[Layer], meta: GeoPackageMeta) -> list[_Entry]:
     """The class raster, switched off, as the layers show the same; the imagery below, switched on."""
     entries: list[_Entry] = []
+    renderer: ET.Element | None
     if meta.class_raster:
         classes = {c.id: c for layer in layers for c in layer.classes}
         renderer = paletted_renderer(classes[key] for key in sorted(classes))
         entries.append(_raster("class_raster", meta.class_raster, meta, renderer, visible=meta.imagery is None))
     if meta.imagery:
-        entries.append(_raster("imagery", meta.imagery, meta, None, visible=True))
+        renderer = imagery_renderer(meta.imagery_look) if meta.imagery_look else None
+        entries.append(_raster("imagery", meta.imagery, meta, renderer, visible=True))
     return entries
 
 

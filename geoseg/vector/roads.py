@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.morphology import skeletonize
 
+from geoseg.legend import NODATA
 from geoseg.vector.arrays import Bytes, Ints, offsets_of, owners_of, ranges
 from geoseg.vector.job import VectorJob
 from geoseg.vector.network import CUT, RING, Paths, paths_of
@@ -180,4 +181,5 @@ def sampled(pieces: Pieces, confidence: Bytes, first_row: int, factor: int) -> P
     known = (y >= 0) & (y < len(confidence))
     values = np.full(len(y), np.nan, np.float32)
     values[known] = confidence[y[known], x[known]]
+    values[values == NODATA] = np.nan  # a speck of no data in a road
     return replace(pieces, confidence=values)

@@ -7,6 +7,7 @@ and newer versions read it too. Symbol properties are given twice, as `<Option>`
 import html
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,6 +99,35 @@ def paletted_renderer(classes: Iterable[LegendClass]) -> ET.Element:
     palette = ET.SubElement(root, "colorPalette")
     for c in classes:
         ET.SubElement(palette, "paletteEntry", value=str(c.id), label=c.name, color=c.color, alpha="255")
+    return root
+
+
+@dataclass(frozen=True, slots=True)
+class ImageryLook:
+    """Which bands of the imagery are drawn, and how bright."""
+
+    bands: tuple[int, ...]
+    """1-based: red, green and blue, or one for grey."""
+    value_range: tuple[float, float] | None
+    """Pixel values that are black and full; None: as they are."""
+
+
+def imagery_renderer(look: ImageryLook) -> ET.Element:
+    """How imagery is drawn whose pixels are no bytes, or whose bands are in another order."""
+    if len(look.bands) == 1:
+        root = ET.Element("rasterrenderer", type="singlebandgray", grayBand=str(look.bands[0]), gradient="BlackToWhite")
+        roles = ["contrastEnhancement"]
+    else:
+        colors = ("red", "green", "blue")
+        bands = {f"{color}Band": str(band) for color, band in zip(colors, look.bands, strict=True)}
+        root = ET.Element("rasterrenderer", {"type": "multibandcolor", **bands})
+        roles = [f"{color}ContrastEnhancement" for color in colors]
+    root.attrib |= {"opacity": "1", "alphaBand": "-1"}
+    for role in roles if look.value_range else ():
+        stretch = ET.SubElement(root, role)
+        for tag, value in zip(("minValue", "maxValue"), look.value_range or (), strict=True):
+            ET.SubElement(stretch, tag).text = repr(float(value))
+        ET.SubElement(stretch, "algorithm").text = "StretchToMinimumMaximum"
     return root
 
 

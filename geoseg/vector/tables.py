@@ -98,7 +98,7 @@ def _add_data_columns(db: sqlite3.Connection, layers: Sequence[Layer]) -> None:
         if enum:
             db.executemany(
                 "INSERT INTO gpkg_data_column_constraints VALUES (?, 'enum', ?, NULL, NULL, NULL, NULL, ?)",
-                [(enum, c.name, f"{c.name} ({c.color})") for c in layer.classes],
+                [(enum, c.name, c.name) for c in layer.classes],  # QGIS shows the second
             )
 
 

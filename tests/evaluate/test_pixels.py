@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 from torchmetrics.functional.classification import (
     multiclass_confusion_matrix,
@@ -12,7 +13,8 @@ from torchmetrics.functional.classification import (
     multiclass_recall,
 )
 
-from geoseg.evaluate.pixels import PixelCounts, pixel_scores, within
+from geoseg.evaluate.pixels import PixelCounts, f1, pixel_scores, within
+from geoseg.evaluate.report import _table, confusion_picture
 from geoseg.legend import NODATA
 
 NAMES = ["background", "building", "road", "green"]
@@ -120,6 +122,29 @@ def test_maps_that_agree_are_perfect_and_the_rim_is_no_boundary():
     assert found["classes"]["building"] == {"iou": 1, "f1": 1, "precision": 1, "recall": 1, "boundary_f1": None}
     assert found["classes"]["road"]["iou"] is None
     assert found["mean_iou"] == 1
+
+
+@pytest.mark.parametrize(
+    ("precision", "recall", "expected"), [(None, 0.0, 0.0), (0.0, None, 0.0), (None, None, None), (1, 0.5, 0.666667)]
+)
+def test_who_finds_nothing_of_something_has_an_f1_of_0(precision, recall, expected):
+    assert f1(precision, recall) == expected
+
+
+def test_the_picture_of_many_classes_stays_small():
+    matrix = np.eye(253, dtype=np.int64)
+    picture = confusion_picture(matrix, [f"class {i}" for i in range(253)])
+    assert max(picture.shape) < 9000
+    assert confusion_picture(np.eye(2, dtype=np.int64), ["a", "b"]).shape[0] < 500
+
+
+def test_names_with_brackets_are_printed_as_they_are():
+    scores = {"iou": 1.0, "f1": 1.0, "precision": 1.0, "recall": 1.0, "boundary_f1": None}
+    console = Console(record=True, width=120)
+    console.print(_table("Pixels", ("iou",), {"trees [broad]": scores, "area [/x]": scores}))
+    text = console.export_text()
+    assert "trees [broad]" in text
+    assert "area [/x]" in text
 
 
 def test_classes_that_are_not_labelled_have_no_scores():

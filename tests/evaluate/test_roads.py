@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import shapely
 
+from geoseg.evaluate.lines import _noded
 from geoseg.evaluate.roads import apls, buffer_scores, component_count, junction_count, road_scores, width_error_m
 
 
@@ -70,6 +71,21 @@ def test_lines_that_cross_without_a_node_do_not_connect():
     assert (junction_count(cross), component_count(cross)) == (0, 2)
     assert (junction_count(noded), component_count(noded)) == (1, 1)
     assert apls(cross, noded) < 0.8
+
+
+def test_lines_that_meet_at_an_inner_vertex_connect_as_those_that_end_there():
+    """As OpenStreetMap has it, and a street that is snapped to another in QGIS."""
+    through = [line((0, 0), (100, 0), (200, 0)), line((100, 0), (100, 100))]
+    split = [line((0, 0), (100, 0)), line((100, 0), (200, 0)), line((100, 0), (100, 100))]
+    noded = _noded(np.array(through, object))
+    assert {g.wkt for g in noded} == {g.wkt for g in split}
+    assert apls(noded, split) == 1
+    assert apls(through, split) < 0.8
+    ring = line((0, 0), (1, 0), (1, 1), (0, 0))
+    alone = np.array([ring, line((5, 5), (6, 6), (6, 6), (7, 5))], object)
+    assert sum(shapely.length(_noded(alone))) == pytest.approx(sum(shapely.length(alone)))
+    assert _noded(alone)[0].equals_exact(ring)
+    assert not len(_noded(np.zeros(0, object)))
 
 
 def test_of_parallel_lines_the_shorter_is_the_way():

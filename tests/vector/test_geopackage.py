@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 import weakref
+import xml.etree.ElementTree as ET
 import zipfile
 from contextlib import closing
 from dataclasses import replace
@@ -26,8 +27,9 @@ from features import EXTENT, LAYERS, features
 
 from geoseg.errors import OutputError
 from geoseg.vector.geopackage import BATCH_ROWS, GeoPackageMeta, write_geopackage
-from geoseg.vector.project import write_project
+from geoseg.vector.project import project_xml, write_project
 from geoseg.vector.schema import Field
+from geoseg.vector.styles import ImageryLook
 
 UTM = pyproj.CRS(32633).to_wkt()
 CUSTOM = pyproj.CRS.from_proj4(
@@ -224,6 +226,22 @@ def test_fields_and_classes_are_described(tmp_path):
         " WHERE table_name = 'plants' AND column_name = 'class'",
     )
     assert {v for (v,) in values} == {"tree", "grass"}
+
+
+@pytest.mark.parametrize(("look", "tags"), [
+    (ImageryLook((3, 2, 1), (0.0, 3000.0)), ["redContrastEnhancement", "greenContrastEnhancement", "blueContrastEnhancement"]),
+    (ImageryLook((2,), (-1.5, 2.0)), ["contrastEnhancement"]),
+    (ImageryLook((4, 3, 2), None), []),
+])  # fmt: skip
+def test_imagery_that_is_no_rgb_of_bytes_is_drawn_as_the_model_sees_it(look, tags):
+    root = ET.fromstring(project_xml(LAYERS, replace(META, imagery_look=look), "town.gpkg").partition("\n")[2])  # noqa: S314 - our own
+    (layer,) = (m for m in root.iter("maplayer") if m.findtext("id") == "geoseg_imagery")
+    renderer = layer.find("pipe/rasterrenderer")
+    named = ("grayBand",) if len(look.bands) == 1 else ("redBand", "greenBand", "blueBand")
+    assert tuple(int(renderer.get(name)) for name in named) == look.bands
+    assert [child.tag for child in renderer] == tags
+    for child in renderer:
+        assert (float(child.findtext("minValue")), float(child.findtext("maxValue"))) == look.value_range
 
 
 def test_the_project_inside_is_the_project_beside(tmp_path):

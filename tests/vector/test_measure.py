@@ -43,6 +43,7 @@ GRIDS = {
     # Edges here are 50 km long: straight in degrees and straight on the ground are no longer the same line.
     "degrees, a whole Sentinel tile": (4326, Affine(2.5e-3, 0, 12.5, 0, -2.5e-3, 47.2), 5e-4),
     "mercator across the date line's side": (3857, Affine(0.6, 0, -20_037_508, 0, -0.6, -4_000_000), 1e-4),
+    "grads": ("EPSG:27572", Affine(1, 0, 600_000, 0, -1, 2_428_000), 5e-3),
     "feet": ("EPSG:2263", Affine(1, 0, 980_000, 0, -1, 200_000), 5e-3),
 }
 

@@ -19,7 +19,7 @@ from features import EXTENT, LAYERS, LEGEND, SIZE_M, features
 from geoseg.raster.palette import category_names_aux_xml, palette
 from geoseg.vector.geopackage import GeoPackageMeta, write_geopackage
 from geoseg.vector.project import write_project
-from geoseg.vector.styles import class_raster_qml
+from geoseg.vector.styles import ImageryLook, class_raster_qml
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 CHECK = Path(__file__).parents[1] / "qgis" / "check.py"
@@ -203,3 +203,38 @@ def test_a_crs_without_a_code_and_none_at_all_open(tmp_path):
 def test_the_class_raster_lists_its_classes_alone(town, tmp_path):
     report = ask_qgis(town[0] / "town_classes.tif", tmp_path / "report.json")
     assert [r["classes"] for r in report["layers"]] == [[[c.id, c.name, c.color] for c in LEGEND]]
+
+
+def test_imagery_of_more_than_bytes_is_drawn_in_its_range(tmp_path):
+    """Blue, green and red in 0–3000; without a range QGIS shows the lower eight bits of each."""
+    pixels = np.zeros((3, 64, 64), np.uint16)
+    pixels[2, :, 32:] = 3000
+    pixels[:, :32, :32] = 1500
+    transform = Affine(PIXEL_M, 0, EXTENT[0], 0, -PIXEL_M, EXTENT[3])
+    grid = {"width": 64, "height": 64, "count": 3, "dtype": "uint16"}
+    with rasterio.open(tmp_path / "scene.tif", "w", driver="GTiff", crs=32633, transform=transform, **grid) as dst:
+        dst.write(pixels)
+    extent = (EXTENT[0], EXTENT[3] - 32, EXTENT[0] + 32, EXTENT[3])
+    meta = GeoPackageMeta(
+        crs_wkt=pyproj.CRS(32633).to_wkt(),
+        scene="scene",
+        extent=extent,
+        imagery="scene.tif",
+        imagery_look=ImageryLook((3, 2, 1), (0.0, 3000.0)),
+    )
+    write_geopackage(tmp_path / "scene.gpkg", [(layer, []) for layer in LAYERS], meta=meta)
+    write_project(tmp_path / "scene.qgz", LAYERS, meta=meta, geopackage="scene.gpkg")
+    options = [
+        "--render",
+        tmp_path / "a.png",
+        "--extent",
+        ",".join(map(str, extent)),
+        "--width",
+        "64",
+        "--only",
+        "scene",
+    ]
+    ask_qgis(tmp_path / "scene.qgz", tmp_path / "report.json", *map(str, options))
+    seen = cv2.cvtColor(cv2.imread(str(tmp_path / "a.png")), cv2.COLOR_BGR2RGB).astype(int)
+    for place, wanted in (((48, 48), (255, 0, 0)), ((16, 16), (127, 127, 127)), ((48, 16), (0, 0, 0))):
+        assert abs(seen[place] - wanted).max() <= 2
