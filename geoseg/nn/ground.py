@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,12 +97,10 @@ def read_labels(path: Path, named: Collection[int], grid: ImageGrid | None) -> t
         raise TrainingError(
             f"{path}: does not lie on the pixels of its image (another place, pixel size or CRS). Warp it there with gdalwarp."
         )
+    if scene.nodata in named:
+        scene = replace(scene, nodata=None)
     rows = _read(scene, scene.color_bands[:1], 1)
-    values, says = rows.pixels[0], rows.valid
-    hidden = scene.has_mask or scene.alpha_band is not None
-    if scene.nodata is not None and scene.nodata in named and not hidden:
-        says = says | (values == scene.nodata)
-    return values, says
+    return rows.pixels[0], rows.valid
 
 
 def _grid(scene: Scene) -> ImageGrid | None:

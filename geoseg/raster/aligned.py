@@ -106,10 +106,13 @@ class AlignedReader:
         self._mask = open_geotiff(scene.mask_file) if scene.mask_file else None
         if self._mask is not None and self._offset is None:
             raise ConfigError(f"{path}: has a mask beside it, which is not resampled. Put it into the file (gdalwarp).")
-        hidden = scene.has_mask or scene.alpha_band is not None
-        self._said = self._src.nodata if self._src.nodata in named and not hidden else None
+        self._said = self._src.nodata is not None and self._src.nodata in named
+        # GDAL itself asks the nodata value before an alpha band, but a mask before the nodata value.
+        self._alpha = scene.alpha_band if self._said and not scene.has_mask else None
+        self._masked = scene.has_mask or not self._said
         if self._offset is None:
-            self._src = _warped(self._src, grid, self._said)
+            self._src = _warped(self._src, grid, heeded=self._src.nodata is not None and not self._said, scene=scene)
+            self._alpha, self._masked = None, True
             self._offset = (0, 0)
 
     def close(self) -> None:
@@ -131,9 +134,9 @@ class AlignedReader:
         window = RasterioWindow(left - col, top - row, right - left, bottom - top)
         try:
             found: NDArray[Any] = self._src.read(1, window=window)
-            known = self._src.read_masks(1, window=window) > 0
-            if self._said is not None and not isinstance(self._src, WarpedVRT):
-                known |= found == self._said
+            known = self._src.read_masks(1, window=window) > 0 if self._masked else np.ones(found.shape, np.bool_)
+            if self._alpha is not None:
+                known &= self._src.read(self._alpha, window=window) > 0
             if self._mask is not None:
                 known &= (self._mask.read(window=window) > 0).all(axis=0)
         except RasterioError as exc:
@@ -161,9 +164,8 @@ def write_class_rows(path: Path, grid: PixelGrid, rows: Any) -> None:
             start += len(part)
 
 
-def _warped(src: Any, grid: PixelGrid, said: float | None) -> WarpedVRT:
-    """`said`: the nodata value of the source, where it is one like any other."""
-    heeded = src.nodata is not None and said is None
+def _warped(src: Any, grid: PixelGrid, *, heeded: bool, scene: Scene) -> WarpedVRT:
+    """`heeded`: whether the source has a nodata value that says nothing."""
     # With an alpha band, what lies outside of the source is known as such, whatever its nodata value.
     return WarpedVRT(
         src,
@@ -172,7 +174,7 @@ def _warped(src: Any, grid: PixelGrid, said: float | None) -> WarpedVRT:
         width=grid.width,
         height=grid.height,
         resampling=Resampling.nearest,
-        add_alpha=not heeded,
+        add_alpha=not heeded and scene.alpha_band is None,
         **({} if heeded else {"src_nodata": None, "nodata": None}),
     )
 

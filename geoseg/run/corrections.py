@@ -32,8 +32,9 @@ def set_aside(work: Path | None, fingerprint: str, outputs: Iterable[Path]) -> l
     for path in outputs:
         check_closed(path)
         records = [r for r in (last, begun) if r is not None]
-        own = work is None or path.name in begun.get("files", ())
-        if path.is_file() and (_is_edited(path, records) or (not own and _is_foreign(path, records))):
+        if path.name in begun.get("files", ()):  # begun by a run that died: what is there is no older than that
+            continue
+        if path.is_file() and (_is_edited(path, records) or (work and _is_foreign(path, records))):
             kept = _free_name(path)
             told = [*told, _kept_as(path, kept)]
             if work:
@@ -42,18 +43,19 @@ def set_aside(work: Path | None, fingerprint: str, outputs: Iterable[Path]) -> l
     return told
 
 
-def set_aside_rasters(work: Path, raster: Path, tags: Mapping[str, str]) -> list[str]:
+def set_aside_rasters(work: Path, raster: Path, tags: Mapping[str, str], style: Path | None) -> list[str]:
     """Rename a raster that is none of geoseg's, and a style that people saved; returns a line for each.
 
     Args:
         work: the work folder of the scene.
         raster: that is written now.
         tags: its metadata.
+        style: that is written beside it, if one is.
 
     GDAL itself writes into an `.aux.xml`, so that goes where its raster goes.
 
     """
-    last, told, style = ledger.last_record(work), [], raster.with_suffix(".qml")
+    last, told = ledger.last_record(work), []
     records = [] if last is None else [last]
     if raster.is_file() and _is_foreign(raster, records) and not is_own(raster, tags):
         kept = _free_name(raster)
@@ -62,7 +64,7 @@ def set_aside_rasters(work: Path, raster: Path, tags: Mapping[str, str]) -> list
         if beside.is_file():  # first: were this process killed between the two, nobody would look for it again
             beside.rename(kept.with_name(f"{kept.name}.aux.xml"))
         raster.rename(kept)
-    if style.is_file() and _is_edited(style, records):
+    if style and style.is_file() and _is_edited(style, records):
         kept = _free_name(style)
         told.append(_kept_as(style, kept))
         style.rename(kept)

@@ -195,7 +195,7 @@ class RasterTask:
             return Rasters({})
         tags = {"CLASSES": ",".join(legend.category_names)} if is_classes else {"UNIT": "percent"}
         texts = _sidecars(target, legend) if is_classes else {}
-        kept = set_aside_rasters(plan.work, target, tags)
+        kept = set_aside_rasters(plan.work, target, tags, target.with_suffix(".qml") if is_classes else None)
         source = StripRaster(strip_files(plan, self.failed), plan.scene.width, self.band)
         spec = RasterSpec(
             height=plan.scene.height,
@@ -290,7 +290,8 @@ class PublishTask:
         plan, outputs, layers = self.plan, self.plan.outputs, layers_of(self.job.legend)
         project = () if outputs.project is None else (outputs.project,)
         kept = set_aside(plan.work, plan.fingerprint, (*outputs.layers, *project))
-        ledger.begin_publication(plan.work, plan.fingerprint, [p.name for p in outputs.layers], kept)
+        if outputs.project is None:  # a GeoPackage and a project tell by themselves whose they are
+            ledger.begin_publication(plan.work, plan.fingerprint, [p.name for p in outputs.layers], kept)
         warnings = [*kept]
         features = assemble(self.job, list(self.parts), warnings.append)
         chunks = [(layer, features.get(layer.name, ())) for layer in layers]
@@ -329,9 +330,13 @@ def _imagery_look(plan: ScenePlan, contract: Contract) -> ImageryLook | None:
     names, colors = contract.bands, ("red", "green", "blue")
     chosen = [names.index(c) for c in colors] if {*colors} <= {*names} else range(3 if len(names) >= 3 else 1)
     bands, scaling = tuple(plan.bands[i] for i in chosen), contract.scaling
-    if plan.scene.dtype == "uint8" and scaling.clip is None:
-        return None if bands == (1, 2, 3) else ImageryLook(bands, None)
-    return ImageryLook(bands, scaling.clip or (0.0, scaling.divide))
+    scene = plan.scene
+    alpha = scene.alpha_band or (scene.band_count + 1 if scene.has_mask else None)  # as QGIS numbers a mask
+    if scene.dtype == "uint8" and scaling.clip is None:
+        return None if bands == (1, 2, 3) else ImageryLook(bands, None, alpha)
+    if scaling.clip is None and scaling.divide == 1:  # which values are its range is not known
+        return None
+    return ImageryLook(bands, scaling.clip or (0.0, scaling.divide), alpha)
 
 
 def vector_job(plan: ScenePlan, settings: RunSettings, contract: Contract, failed: frozenset[int]) -> VectorJob:

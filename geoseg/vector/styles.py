@@ -110,6 +110,8 @@ class ImageryLook:
     """1-based: red, green and blue, or one for grey."""
     value_range: tuple[float, float] | None
     """Pixel values that are black and full; None: as they are."""
+    alpha: int | None = None
+    """Band that says where there is data."""
 
 
 def imagery_renderer(look: ImageryLook) -> ET.Element:
@@ -122,7 +124,7 @@ def imagery_renderer(look: ImageryLook) -> ET.Element:
         bands = {f"{color}Band": str(band) for color, band in zip(colors, look.bands, strict=True)}
         root = ET.Element("rasterrenderer", {"type": "multibandcolor", **bands})
         roles = [f"{color}ContrastEnhancement" for color in colors]
-    root.attrib |= {"opacity": "1", "alphaBand": "-1"}
+    root.attrib |= {"opacity": "1", "alphaBand": str(look.alpha or -1)}
     for role in roles if look.value_range else ():
         stretch = ET.SubElement(root, role)
         for tag, value in zip(("minValue", "maxValue"), look.value_range or (), strict=True):

@@ -50,7 +50,7 @@ def test_workers_share_the_cores_keep_to_their_lane_and_listen_on_loopback_only(
     pids = {lane: {value[0] for name, value in values if name == lane} for lane in ("network", "cpu")}
     assert len(pids["network"]) == len(pids["cpu"]) == 1
     assert pids["network"] != pids["cpu"]
-    assert {value[1] for lane, value in values if lane == "network"} == {len(os.sched_getaffinity(0))}
+    assert {value[1] for lane, value in values if lane == "network"} == {threads.cores()}
 
 
 @pytest.mark.slow
@@ -73,7 +73,8 @@ def test_workers_that_run_networks_help_when_none_is_left():
 
 
 @pytest.mark.parametrize(("workers", "cores", "expected"), [(1, 1, 0), (1, 2, 1), (2, 2, 0), (1, 16, 3), (4, 16, 0)])
-def test_what_comes_after_the_network_fills_the_cores(monkeypatch, workers, cores, expected):
+def test_what_comes_after_the_network_fills_the_cores(monkeypatch, tmp_path, workers, cores, expected):
+    monkeypatch.setattr(threads, "_CGROUP", tmp_path)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
     specs = _specs(LocalCluster(kind="local", workers=workers), RunSettings())
     assert len(specs) == workers + expected
@@ -139,7 +140,7 @@ def test_a_worker_killed_while_it_starts_is_started_again_and_then_given_up(monk
 
 def test_cores_are_shared_evenly():
     specs = _specs(LocalCluster(kind="local", workers=2), RunSettings())
-    assert {s["env"]["GEOSEG_THREADS"] for s in specs} == {str(max(1, len(os.sched_getaffinity(0)) // 2))}
+    assert {s["env"]["GEOSEG_THREADS"] for s in specs} == {str(max(1, threads.cores() // 2))}
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 import rasterio
 import shapely
 import torch
+from rasterio.enums import ColorInterp
 from rasterio.features import rasterize
 from torch.nn import functional
 
@@ -160,6 +161,30 @@ def test_background_that_is_called_nodata_is_background(files, tmp_path, side):
     usual = ("truth.tif", "map.tif") if side == "prediction" else ("map.tif", "truth.tif")
     found, expected = compared(files, *pair), compared(files, *usual)
     assert (found["pixels"], found["classes"]) == (expected["pixels"], expected["classes"])
+
+
+@pytest.mark.parametrize("warp", [False, True])
+@pytest.mark.parametrize("how", ["mask", "alpha"])
+def test_a_mask_or_alpha_decides_where_background_is_called_nodata(files, tmp_path, how, warp):
+    """Both in the file; the warped one has pixels of half the size."""
+    with rasterio.open(files / "truth.tif") as src:
+        ids, transform = np.kron(src.read(1), np.ones((1 + warp,) * 2, np.uint8)), src.transform
+    shown = np.full(ids.shape, 255, np.uint8)
+    shown[: 30 * (1 + warp)] = 0
+    grid = {"width": ids.shape[1], "height": ids.shape[0], "dtype": "uint8", "nodata": 0, "crs": UTM}
+    grid["transform"] = transform @ rasterio.Affine.scale(1 / (1 + warp))
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        rasterio.open(tmp_path / "x.tif", "w", driver="GTiff", count=1 + (how == "alpha"), **grid) as dst,
+    ):
+        dst.write(ids, 1)
+        if how == "alpha":
+            dst.write(shown, 2)
+            dst.colorinterp = [ColorInterp.gray, ColorInterp.alpha]
+        else:
+            dst.write_mask(shown)
+    found = compared(files, tmp_path / "x.tif", "truth.tif", warp=warp)
+    assert (found["pixels"], found["accuracy"]) == (SIDE * (SIDE - 30), 1)
 
 
 def test_background_that_is_called_nodata_ends_where_a_warped_map_ends(files, tmp_path):

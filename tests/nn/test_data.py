@@ -254,6 +254,19 @@ def test_a_mosaic_may_have_a_held_out_image_in_its_middle(tmp_path):
     assert (training.label[:, SIDE : 2 * SIDE] == UNSEEN).all()
 
 
+def test_zeros_of_a_mask_count_where_an_internal_mask_shows_them(tmp_path):
+    root = MAKERS["rasters"](tmp_path / "set")
+    for path in (root / "labels").glob("*.tif"):
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as dst:
+            dst.nodata = 0
+            shown = np.full(dst.shape, 255, np.uint8)
+            shown[:10] = 0
+            dst.write_mask(shown)
+    for scene in read(tmp_path, source("rasters", root)).training:
+        assert (scene.label[:10] == IGNORE).all()
+        assert (scene.label[10:] == squares(int(scene.group))[1][10:]).all()
+
+
 def test_pictures_of_bytes_are_no_pixels_of_another_type(tmp_path):
     one = source("colors", MAKERS["colors"](tmp_path / "set"))
     with pytest.raises(TrainingError, match="pixels of type uint8, but `dtype` is uint16"):

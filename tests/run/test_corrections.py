@@ -165,6 +165,24 @@ def test_a_project_and_a_style_that_were_saved_in_qgis_are_kept(mapped, tmp_path
     assert {p.name for p in out.glob("*.edited*")} == {"a.edited.qgz", "a_classes.edited.qml"}
 
 
+def test_a_style_that_geoseg_never_writes_stays_where_it_is(mapped, tmp_path):
+    path, out = scene(tmp_path / "in" / "a.tif"), tmp_path / "out"
+    mapped(path, keep_confidence=True)
+    (out / "a_confidence.qml").write_text("<qgis/>")
+    assert mapped(path, keep_confidence=True, overwrite=True).warnings == ()
+    assert (out / "a_confidence.qml").read_text() == "<qgis/>"
+
+
+def test_a_killed_run_sets_no_half_written_layers_aside(mapped, tmp_path):
+    path, out = scene(tmp_path / "in" / "a.tif"), tmp_path / "out"
+    mapped(path, format="flatgeobuf")
+    ledger.begin_publication(out / ".geoseg" / "a", "f" * 64, ["a_buildings.fgb"], [])
+    (out / "a_buildings.fgb").write_bytes(b"half-way")
+    (out / "a_green.fgb").write_bytes(b"edited")
+    mapped(path, format="flatgeobuf", overwrite=True)
+    assert [p.name for p in out.glob("*.edited*")] == ["a_green.edited.fgb"]
+
+
 def test_an_edited_layer_of_another_format_is_kept(mapped, tmp_path):
     path, out = scene(tmp_path / "in" / "a.tif"), tmp_path / "out"
     mapped(path, format="flatgeobuf")
