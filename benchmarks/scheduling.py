@@ -30,7 +30,7 @@ from geoseg.run.ledger import StripRecord
 from geoseg.run.mapping import map_scenes
 from geoseg.run.plan import plan_run
 from geoseg.run.scene_run import SceneResult
-from geoseg.run.tasks import ProbeTask, Published, PublishTask, RasterTask, Runtime, SegmentTask, Task
+from geoseg.run.tasks import ProbeTask, Published, PublishTask, Rasters, RasterTask, Runtime, SegmentTask, Task
 from geoseg.vector.digest import TableDigests
 
 GEOREFERENCE = {"crs": "EPSG:32633", "transform": rasterio.Affine(0.5, 0, 4e5, 0, -0.5, 5.4e6)}
@@ -96,7 +96,7 @@ def _value(task: Task) -> Any:
         strip = {"fingerprint": task.plan.fingerprint, "first": task.strip.first, "stop": task.strip.stop}
         return StripRecord(**strip, sha256="", bytes=0, counts={}, seconds={"all": 0.0}, precision="float32", host="")
     if isinstance(task, RasterTask):
-        return {}
+        return Rasters({})
     return Published({}, {}, TableDigests(0, {})) if isinstance(task, PublishTask) else Path()
 
 

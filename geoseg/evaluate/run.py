@@ -1,6 +1,6 @@
 """An evaluation from two maps to its scores, read in strips; of vectors, all features are held."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,7 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     """
     check_folder(settings.output, "-o")
     pair = _comparison(settings)
+    loss = _loss_of(settings, pair)
     counts = PixelCounts(pair.legend.channels, within(settings.boundary_tolerance_m, pair.pixel_m))
     objects = {c.id: _Objects(pair, c) for c in pair.labelled("building")}
     height = pair.grid.height
@@ -99,7 +100,7 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
             c.name: line_scores((pair.prediction, pair.reference), c, pair.grid, pair.legend, settings.road_tolerance_m)
             for c in pair.labelled("road")
         },
-        **_loss(settings, pair),
+        **loss(),
     }
 
 
@@ -210,15 +211,14 @@ def _grid(settings: EvaluateSettings, vectors: tuple[bool, bool]) -> PixelGrid:
     return bounds_grid((settings.prediction, settings.reference), settings.pixel_size_m)
 
 
-def _loss(settings: EvaluateSettings, pair: _Comparison) -> dict[str, Any]:
-    """The model's loss on the image, where one is given: classes alone do not tell how sure the model was."""
-    if settings.image is None:
-        return {
-            "loss": None,
-            "loss_note": "not asked for: add --image SCENE, and --model DIR if another than the default made the map",
-        }
-    from geoseg.nn.scene_loss import scene_loss  # torch takes seconds to import, and little needs it
+def _loss_of(settings: EvaluateSettings, pair: _Comparison) -> Callable[[], dict[str, Any]]:
+    """What takes the model's loss on the image, where one is given: classes alone do not tell how sure the model was.
 
+    Raises, before that takes its time, ConfigError and ContractError where it cannot be taken.
+    """
+    if settings.image is None:
+        note = "not asked for: add --image SCENE, and --model DIR if another than the default made the map"
+        return lambda: {"loss": None, "loss_note": note}
     scene = inspect(settings.image, allow_ungeoreferenced=True)
     offset = pair.grid.offset_of(PixelGrid.of_scene(scene))
     if offset != (0, 0) or (scene.height, scene.width) != (pair.grid.height, pair.grid.width):
@@ -230,8 +230,14 @@ def _loss(settings: EvaluateSettings, pair: _Comparison) -> dict[str, Any]:
         contract = contract.stretched(*settings.value_range)
     bands = choose_bands(scene, RunSettings(bands=settings.bands, value_range=settings.value_range), contract)
     enlargement = contract.pixel_size_m.enlargement(scene_pixel_size_m(scene, contract))
-    loss = scene_loss(settings.model_dir, contract, scene, bands, pair.reference_rows, pair.known, enlargement)
-    return {"loss": None if loss is None else round(loss, 6)}
+
+    def taken() -> dict[str, Any]:
+        from geoseg.nn.scene_loss import scene_loss  # torch takes seconds to import, and little needs it
+
+        loss = scene_loss(settings.model_dir, contract, scene, bands, pair.reference_rows, pair.known, enlargement)
+        return {"loss": None if loss is None else round(loss, 6)}
+
+    return taken
 
 
 def _merged(ids: NDArray[np.uint8], known: tuple[bool, ...]) -> NDArray[np.uint8]:

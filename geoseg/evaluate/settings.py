@@ -1,7 +1,7 @@
 """The settings of an evaluation: options of `geoseg evaluate`, and keys of its YAML file."""
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -24,7 +24,7 @@ class EvaluateSettings(BaseModel):
     """Model directory: its legend says what the classes are, and with `image` its loss is taken; None: the default."""
     image: Path | None = None
     """The scene, for the loss, and for the pixel grid where both maps are vectors."""
-    bands: tuple[int, ...] | None = None
+    bands: tuple[Annotated[int, Field(ge=1)], ...] | None = None
     """1-based bands of the scene in the order of the model's; None takes all but an alpha band."""
     value_range: tuple[float, float] | None = None
     """Low and high pixel value of the scene that are stretched to the model's range, as `geoseg map` was told."""
@@ -57,6 +57,8 @@ class EvaluateSettings(BaseModel):
     def _both(self) -> Self:
         if self.prediction.resolve() == self.reference.resolve() and self.prediction.exists() and not self.image:
             raise ValueError(f"prediction and reference are one file, {self.prediction}")
+        if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
+            raise ValueError(f"value_range {self.value_range} must be low, high with low < high")
         if self.class_field and self.layers:
             raise ValueError("give either `layers` or `class_field`")
         if not self.class_field and any(isinstance(v, str) for values in self.values.values() for v in values):

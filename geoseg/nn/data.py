@@ -188,11 +188,13 @@ def resample(
     how = cv2.INTER_AREA if shape[0] < label.shape[0] else cv2.INTER_CUBIC
     # OpenCV resizes no integers of 32 bits.
     pixels = image.astype(np.float64) if image.dtype in (np.uint32, np.int32) else np.ascontiguousarray(image)
-    resized = cv2.resize(pixels, size, interpolation=how)
+    # OpenCV takes means of four bands at most.
+    parts = [np.ascontiguousarray(pixels[..., i : i + 4]) for i in range(0, pixels.shape[2], 4)]
+    resized = np.concatenate([cv2.resize(p, size, interpolation=how).reshape(*shape, -1) for p in parts], axis=2)
     if resized.dtype != image.dtype:
         limits = np.iinfo(image.dtype)
         resized = np.rint(resized).clip(limits.min, limits.max).astype(image.dtype)
-    return resized.reshape(*shape, -1), cv2.resize(label, size, interpolation=cv2.INTER_NEAREST_EXACT)
+    return resized, cv2.resize(label, size, interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def pad_to(image: NDArray[Any], label: NDArray[np.uint8], size: int) -> tuple[NDArray[Any], NDArray[np.uint8]]:

@@ -1,6 +1,6 @@
 """Where training images lie: pixel size on the ground, split by ground, mosaics, vector labels as pixels."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +13,8 @@ import shapely
 from numpy.typing import NDArray
 from rasterio.features import geometry_mask, rasterize
 from rasterio.transform import Affine
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from geoseg.errors import TrainingError
 from geoseg.legend import Legend
@@ -145,26 +147,30 @@ def paint_vectors(path: Path, source: VectorSource, legend: Legend, grid: ImageG
 
 
 def mosaic_offsets(grids: list[ImageGrid | None], paths: list[Path]) -> list[Mosaic]:
-    """Groups of images with the same CRS and pixel size, each laid out on one grid."""
+    """Groups of images with the same CRS and pixel size that touch, each laid out on one grid."""
     groups: dict[tuple[str, float], list[tuple[int, ImageGrid]]] = {}
     for index, (grid, path) in enumerate(zip(grids, paths, strict=True)):
         if grid is None:
             raise TrainingError(f"{path}: no CRS, so it cannot be put into a mosaic.")
         groups.setdefault((grid.crs_wkt, float(f"{grid.transform.a:.3g}")), []).append((index, grid))
-    return [_lay_out(members) for members in groups.values()]
+    return [mosaic for members in groups.values() for mosaic in _lay_out(members)]
 
 
-def _lay_out(members: list[tuple[int, ImageGrid]]) -> Mosaic:
+def _lay_out(members: list[tuple[int, ImageGrid]]) -> Iterator[Mosaic]:
+    """One mosaic for each set of images that touch: between others would be nothing but emptiness."""
     first = members[0][1]
-    to_pixels = ~first.transform
-    corners = [to_pixels @ (g.transform.c, g.transform.f) for _, g in members]
-    cols = np.array([round(c) for c, _ in corners])
-    rows = np.array([round(r) for _, r in corners])
-    height = max(r + g.shape[0] for r, (_, g) in zip(rows, members, strict=True)) - rows.min()
-    width = max(c + g.shape[1] for c, (_, g) in zip(cols, members, strict=True)) - cols.min()
-    grid = first.moved(int(rows.min()), int(cols.min()), (int(height), int(width)))
-    offsets = tuple((int(r - rows.min()), int(c - cols.min())) for r, c in zip(rows, cols, strict=True))
-    return Mosaic(grid, tuple(i for i, _ in members), offsets)
+    corners = np.array([~first.transform @ (g.transform.c, g.transform.f) for _, g in members])
+    start = np.rint(corners[:, ::-1]).astype(np.int64)
+    stop = start + [g.shape for _, g in members]
+    boxes = shapely.box(start[:, 1], start[:, 0], stop[:, 1], stop[:, 0])
+    touching = shapely.STRtree(boxes).query(boxes, predicate="intersects")
+    links = coo_array((np.ones(touching.shape[1]), touching), shape=(len(boxes),) * 2)
+    count, part = connected_components(links, directed=False)
+    for own in (np.flatnonzero(part == i) for i in range(count)):
+        low, high = start[own].min(axis=0), stop[own].max(axis=0)
+        grid = first.moved(int(low[0]), int(low[1]), (int(high[0] - low[0]), int(high[1] - low[1])))
+        offsets = tuple((int(row), int(col)) for row, col in start[own] - low)
+        yield Mosaic(grid, tuple(members[i][0] for i in own), offsets)
 
 
 def _features_of(path: Path, source: VectorSource, name: str, grid: ImageGrid) -> list[Any]:

@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from geoseg.contract import CONFIG_FILE, load_contract
@@ -49,8 +50,8 @@ class SegmentationTask(pl.LightningModule):  # type: ignore[misc]
         self.matrices: Any = nn.ModuleList(
             MulticlassConfusionMatrix(channels, ignore_index=IGNORE, validate_args=False) for _ in config.sources
         )
+        self.losses: Any = nn.ModuleList(MeanMetric() for _ in config.sources)
         self.results: dict[str, Any] = {}
-        self._losses: list[list[Tensor]] = [[] for _ in config.sources]
         self.train()
 
     def forward(self, pixels: Tensor, valid: Tensor, enlargement: float = 1.0) -> Tensor:
@@ -91,7 +92,7 @@ class SegmentationTask(pl.LightningModule):  # type: ignore[misc]
         for index in sorted(set(batch.source.tolist())):
             own = batch.source == index
             self.matrices[index].update(predicted[own], batch.label[own])
-            self._losses[index].append(self.loss(logits[own], batch.label[own], batch.known[own]).detach())
+            self.losses[index].update(self.loss(logits[own], batch.label[own], batch.known[own]).detach())
 
     def _as_mapped(self, batch: Window) -> Tensor:
         """Float32 logits (N, K, H, W) of windows that the network is shown as large as when their scene is mapped."""
@@ -105,15 +106,16 @@ class SegmentationTask(pl.LightningModule):  # type: ignore[misc]
     def on_validation_epoch_end(self) -> None:
         """Turn the counts into scores, log them, and start anew."""
         self.results = {}
-        for source, matrix, known, losses in zip(
-            self.config.sources, self.matrices, self.known, self._losses, strict=True
+        for source, matrix, known, mean in zip(
+            self.config.sources, self.matrices, self.known, self.losses, strict=True
         ):
+            # Of all processes; one of them may have seen nothing of a small source.
             counts = matrix.compute()
             matrix.reset()
             if float(counts.sum()) == 0:
                 continue
-            loss = round(float(torch.stack(losses).mean()), 4)
-            losses.clear()
+            loss = round(float(mean.compute()), 4)
+            mean.reset()
             self.results[source.name] = {"loss": loss} | scores(counts, self.config.legend.category_names, known)
         self.log("mean_iou", _mean([r["mean_iou"] for r in self.results.values()]), prog_bar=True)
         self.log("validation_loss", _mean([r["loss"] for r in self.results.values()]), prog_bar=True)

@@ -69,11 +69,11 @@ def check_sizes(path: Path, src: Any, blocks: BlockTable, limits: Limits) -> Non
     """Raise BrokenRaster where the header declares more than the limits, ContractError for pixels of no usable type."""
     if src.width * src.height > limits.max_pixels:
         raise BrokenRaster(
-            f"{path}: declares {src.width} × {src.height} pixels, over the limit of {limits.max_pixels:,}. Raise limits.max_pixels if that is true."
+            f"{path}: declares {src.width} × {src.height} pixels, over the limit of {limits.max_pixels:,}. If that is true, `geoseg map` takes it with a higher limits.max_pixels."
         )
     if src.count > limits.max_bands:
         raise BrokenRaster(
-            f"{path}: declares {src.count} bands, over the limit of {limits.max_bands}. Raise limits.max_bands if that is true."
+            f"{path}: declares {src.count} bands, over the limit of {limits.max_bands}. If that is true, `geoseg map` takes it with a higher limits.max_bands."
         )
     rows, cols = src.block_shapes[0]
     per_block = src.count if src.interleaving == Interleaving.pixel else 1
@@ -81,7 +81,7 @@ def check_sizes(path: Path, src: Any, blocks: BlockTable, limits: Limits) -> Non
     if block_bytes > limits.max_block_bytes:
         raise BrokenRaster(
             f"{path}: one block of {cols} × {rows} pixels takes {block_bytes / 2**20:,.0f} MiB, over the limit of "
-            f"{limits.max_block_bytes / 2**20:,.0f}. Rewrite it tiled (gdal_translate -co TILED=YES), or raise limits.max_block_bytes."
+            f"{limits.max_block_bytes / 2**20:,.0f}. Rewrite it tiled (gdal_translate -co TILED=YES), or give `geoseg map` a higher limits.max_block_bytes."
         )
     _check_ratio(path, block_bytes, blocks, limits)
 
@@ -92,7 +92,7 @@ def _check_ratio(path: Path, block_bytes: int, blocks: BlockTable, limits: Limit
     stored = path.stat().st_size
     if declared > _SUSPECT_BYTES and declared > limits.max_ratio * stored:
         raise BrokenRaster(
-            f"{path}: {stored:,} bytes declare {declared:,} bytes of pixels, over {limits.max_ratio:,} to 1. Raise limits.max_ratio if that is true."
+            f"{path}: {stored:,} bytes declare {declared:,} bytes of pixels, over {limits.max_ratio:,} to 1. If that is true, `geoseg map` takes it with a higher limits.max_ratio."
         )
 
 

@@ -9,6 +9,7 @@ from geoseg.raster import env
 
 # isort: split
 import rasterio
+from rasterio.enums import MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
 
@@ -31,7 +32,8 @@ def read_rows(path: BandSource, band: int, row_start: int, row_stop: int) -> NDA
         with rasterio.open(path, driver=env.DRIVER) as dataset:
             window = RasterioWindow(0, row_start, dataset.width, row_stop - row_start)
             rows: NDArray[Any] = dataset.read(band, window=window)
-            if dataset.nodata not in (0, NODATA):
+            # GDAL asks a mask in the file before the nodata value.
+            if dataset.nodata not in (0, NODATA) or MaskFlags.per_dataset in dataset.mask_flag_enums[band - 1]:
                 rows[dataset.read_masks(band, window=window) == 0] = NODATA
         if (mask := Path(f"{path}.msk")).is_file():  # GDAL is not let look for it
             with rasterio.open(mask, driver=env.DRIVER) as dataset:

@@ -9,6 +9,7 @@ from io import FileIO
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -184,7 +185,7 @@ def _plan_row(scene: ScenePlan) -> tuple[str, ...]:
     )
     size = f"{scene.scene.width} × {scene.scene.height}"
     shown = "" if scene.enlargement == 1 else f" as {scene.pixel_size_m / scene.enlargement:.2g}"
-    return scene.name, size, f"{scene.pixel_size_m:.3g}{shown}", str(len(scene.grid)), strips, status(scene)
+    return escape(scene.name), size, f"{scene.pixel_size_m:.3g}{shown}", str(len(scene.grid)), strips, status(scene)
 
 
 def _needs(plan: RunPlan, needs: Estimate) -> str:
@@ -201,7 +202,9 @@ def _result_table(results: list[SceneResult]) -> Table:
     table = Table("scene", "state", "MP", "s", "features")
     for result in [r for r in results if r.status != "refused"][:_SHOWN]:
         features = ", ".join(f"{n:,} {layer}" for layer, n in result.layers.items())
-        table.add_row(result.name, result.status, f"{result.pixels / 1e6:.1f}", f"{result.seconds:.1f}", features)
+        table.add_row(
+            escape(result.name), result.status, f"{result.pixels / 1e6:.1f}", f"{result.seconds:.1f}", features
+        )
     return table
 
 

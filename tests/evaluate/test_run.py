@@ -412,6 +412,14 @@ def test_what_cannot_be_compared_is_said(files, changes, message):
         compared(files, "map.tif", given.pop("reference", "truth.tif"), **given)
 
 
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"bands": (0, 1, 2)}, "greater than or equal to 1"), ({"value_range": (255, 0)}, "low < high"),
+])  # fmt: skip
+def test_settings_of_the_image_are_checked_first(files, changes, message):
+    with pytest.raises(ValueError, match=message):
+        compared(files, "map.tif", "truth.tif", image=files / "image.tif", **changes)
+
+
 def test_vectors_of_different_ground_are_not_compared(files):
     outlines(squares(4)[1] == 1).translate(5e3).to_file(files / "far.gpkg", layer="buildings")
     with pytest.raises(ConfigError, match="lie on different ground"):

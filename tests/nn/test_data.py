@@ -249,9 +249,27 @@ def test_a_mosaic_keeps_to_the_groups_that_are_held_out(tmp_path):
 def test_a_mosaic_may_have_a_held_out_image_in_its_middle(tmp_path):
     one = source("rasters", MAKERS["rasters"](tmp_path / "a")) | {"mosaic": True, "validation_groups": ["1"]}
     data = read(tmp_path, one)
-    (training,), (validation,) = data.training, data.validation
+    (validation,) = data.validation
     assert (validation.label == squares(1)[1]).all()
-    assert (training.label[:, SIDE : 2 * SIDE] == UNSEEN).all()
+    for scene, i in zip(data.training, (0, 2), strict=True):
+        assert (scene.label == squares(i)[1]).all()
+
+
+def test_a_mosaic_is_of_images_that_touch(tmp_path):
+    """Else it would be made of emptiness, and of memory."""
+    root = MAKERS["rasters"](tmp_path / "a")
+    image, label = squares(3)
+    write_tiff(root / "images" / "a9.tif", image, 200)
+    write_tiff(root / "labels" / "a9.tif", label, 200)
+    one = source("rasters", root) | {"mosaic": True, "group": r"/a(\d)", "validation_groups": ["9"]}
+    data = read(tmp_path, one)
+    assert [s.label.shape for s in data.training] == [(SIDE, 3 * SIDE)]
+    assert [s.label.shape for s in data.validation] == [(SIDE, SIDE)]
+    both = read_source(
+        load_train_config(settings(tmp_path, one | {"validation_groups": []})).sources[0],
+        load_train_config(settings(tmp_path, one)),
+    )
+    assert [s.label.shape for s in both] == [(SIDE, 3 * SIDE), (SIDE, SIDE)]
 
 
 def test_zeros_of_a_mask_count_where_an_internal_mask_shows_them(tmp_path):
@@ -428,6 +446,18 @@ def test_every_type_of_pixels_is_resampled(dtype, side):
     assert resized.dtype == dtype
     expected, _ = resample(image.astype("float64") * scale, label, (side, side))
     assert np.abs(resized - expected).max() <= scale / 2 + (dtype == "uint32") * scale  # below 0 there is nothing
+
+
+@pytest.mark.parametrize("bands", [1, 4, 5, 13])
+def test_any_number_of_bands_is_resampled(bands):
+    image, label = (
+        np.random.default_rng(bands).integers(0, 255, (64, 64, bands), dtype=np.uint8),
+        squares(0)[1][:64, :64],
+    )
+    resized, _ = resample(image, label, (37, 37))
+    assert resized.shape == (37, 37, bands)
+    for k in range(bands):
+        assert (resized[..., k] == resample(image[..., k : k + 1], label, (37, 37))[0][..., 0]).all()
 
 
 def test_colour_changes_repeat_and_keep_the_type():

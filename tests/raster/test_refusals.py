@@ -272,11 +272,14 @@ def test_declared_sizes_beyond_the_limits(tmp_path):
     refused(
         path,
         BrokenRaster,
-        "declares 50 × 40 pixels, over the limit of 1,999. Raise limits.max_pixels",
+        "declares 50 × 40 pixels, over the limit of 1,999. If that is true, `geoseg map` takes it with a higher limits.max_pixels",
         limits=Limits(max_pixels=1999),
     )
     refused(
-        path, BrokenRaster, "declares 3 bands, over the limit of 2. Raise limits.max_bands", limits=Limits(max_bands=2)
+        path,
+        BrokenRaster,
+        "declares 3 bands, over the limit of 2. If that is true, `geoseg map` takes it with a higher limits.max_bands",
+        limits=Limits(max_bands=2),
     )
     refused(path, BrokenRaster, "one block of 50 × 40 pixels takes", limits=Limits(max_block_bytes=5999))
     assert inspect(path, Limits(max_pixels=2000, max_bands=3, max_block_bytes=6000)).width == 50
@@ -290,7 +293,7 @@ def test_a_small_file_that_declares_much(tmp_path):
     refused(
         path,
         BrokenRaster,
-        "1,008 bytes declare 17,179,869,184 bytes of pixels, over 100,000 to 1. Raise limits.max_ratio",
+        "1,008 bytes declare 17,179,869,184 bytes of pixels, over 100,000 to 1. If that is true, `geoseg map` takes it with a higher limits.max_ratio",
     )
 
 

@@ -111,7 +111,7 @@ def test_what_is_no_class_raster_is_refused(bands, dtype, message, tmp_path, cap
 def test_what_a_mask_hides_is_nodata(classes, tmp_path, how):
     path = tmp_path / "x.tif"
     with rasterio.open(classes) as src:
-        profile, rows = {**src.profile, "nodata": 3 if how == "nodata value" else None}, src.read()
+        profile, rows = {**src.profile, "nodata": {"nodata value": 3, "internal mask": 255}.get(how)}, src.read()
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=how == "internal mask"), rasterio.open(path, "w", **profile) as dst:
         dst.write(rows)
         if how != "nodata value":
