@@ -314,9 +314,9 @@ def load_train_config(path: Path) -> TrainConfig:
     if isinstance(model, dict) and isinstance(start := model.get("start_from"), str):
         contract = load_contract(_start(Path(start), folder))
         values = contract.model_dump(mode="json", by_alias=True, include=_INHERITED) | values
-    config = validate(TrainConfig, values, str(path))
+    config = _absolute(validate(TrainConfig, values, str(path)), folder)
     config.contract(str(path))
-    return _absolute(config, folder)
+    return config
 
 
 def _start(path: Path, folder: Path) -> Path:

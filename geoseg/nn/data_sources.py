@@ -296,6 +296,8 @@ def _value_table(values: dict[str, tuple[int, ...]], ignore: tuple[int, ...], le
 def _look_up(values: NDArray[Any], lut: NDArray[np.uint8], source: Source, path: Path) -> Labels:
     if values.ndim != 2 or values.min(initial=0) < 0 or values.max(initial=0) > 255:
         raise TrainingError(f"{path}: labels of source '{source.name}' must be one band of values 0–255.")
+    if np.issubdtype(values.dtype, np.floating) and (values != np.rint(values)).any():
+        raise TrainingError(f"{path}: labels of source '{source.name}' must be whole numbers; round them first.")
     return lut[values.astype(np.uint8)]
 
 

@@ -12,17 +12,18 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint, ProgressBar
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch.utils.data import DataLoader
 
 from geoseg.card import write_card
 from geoseg.contract import Source as SourceRecord
-from geoseg.files import check_folder, write_json
+from geoseg.files import atomic, check_folder, write_json
 from geoseg.nn.data import GridWindows, RandomWindows, TrainingData, Window, read_data
 from geoseg.nn.data_sources import labelled
 from geoseg.nn.device import choose_device, choose_precision, keep_freed_memory
 from geoseg.nn.modeldir import load_plain, save_model
 from geoseg.nn.resume import BEST, START, checkpoint_to_go_on_from, mark_over
-from geoseg.nn.task import SegmentationTask
+from geoseg.nn.task import SegmentationTask, initial_model
 from geoseg.nn.train_progress import quiet_lightning, training_progress
 from geoseg.nn.train_report import example_windows, write_curves, write_examples
 from geoseg.train_config import TrainConfig
@@ -43,6 +44,7 @@ def train(config: TrainConfig, *, resume: bool = True) -> Path:
     quiet_lightning()
     check_folder(config.output, "output")
     check_folder(config.run_dir, "run_dir")
+    initial_model(config)  # what is wrong with it is said before what another training left is removed
     data = read_data(config)
     resumed = checkpoint_to_go_on_from(config, data, resume=resume)
     if config.threads:
@@ -56,9 +58,19 @@ def train(config: TrainConfig, *, resume: bool = True) -> Path:
     trainer = _trainer(config)
     with _interruptible(trainer):
         trainer.fit(task, datamodule=_Windows(data, config), ckpt_path=resumed, weights_only=True)
+    _alone(trainer)
     model_dir = export(config, config.run_dir / BEST, data)
     mark_over(config)
     return model_dir
+
+
+def _alone(trainer: pl.Trainer) -> None:
+    """Go on in the first process of a training on several devices; the others end here."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+    if trainer.global_rank:
+        raise SystemExit(0)
 
 
 def prepare_training() -> None:
@@ -132,7 +144,7 @@ class _Windows(pl.LightningDataModule):  # type: ignore[misc]
 
     def train_dataloader(self) -> DataLoader[Window]:
         c = self._config
-        count = c.steps_per_epoch * c.batch
+        count = c.steps_per_epoch * c.batch * (self.trainer.world_size if self.trainer else 1)
         epoch = self.trainer.current_epoch if self.trainer else 0
         windows = RandomWindows(self._data.training, c, epoch * count, count)
         return DataLoader(
@@ -166,6 +178,7 @@ def _trainer(config: TrainConfig) -> pl.Trainer:
         enable_progress_bar=any(isinstance(c, ProgressBar) for c in callbacks),
         logger=CSVLogger(config.run_dir, name="", version=_CURVES),
         callbacks=callbacks,
+        plugins=[_Checkpoints()],
         enable_model_summary=False,
     )
 
@@ -175,11 +188,26 @@ def _callbacks(config: TrainConfig) -> Iterator[Callback]:
     if config.optimization.ema_decay:
         yield EMAWeightAveraging(decay=config.optimization.ema_decay)
     folder = config.run_dir
-    yield ModelCheckpoint(folder, "best", monitor="mean_iou", mode="max", enable_version_counter=False)
+    # After each test, and this one first: the last one then knows how good the best is, and a resumed run too.
+    at: dict[str, Any] = {"save_on_train_epoch_end": False, "enable_version_counter": False}
+    yield ModelCheckpoint(folder, "best", monitor="mean_iou", mode="max", **at)
     # Not save_last of the one above: that is written only when the best is.
-    yield ModelCheckpoint(folder, "last", save_on_train_epoch_end=False, enable_version_counter=False)
+    yield ModelCheckpoint(folder, "last", **at)
     if config.patience:
-        yield EarlyStopping("mean_iou", mode="max", patience=config.patience)
+        yield _Patience("mean_iou", mode="max", patience=config.patience, check_on_train_epoch_end=False)
+
+
+class _Patience(EarlyStopping):  # type: ignore[misc]
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As Lightning's, but as patient as the settings say now."""
+        super().load_state_dict({**state_dict, "patience": self.patience})
+
+
+class _Checkpoints(TorchCheckpointIO):  # type: ignore[misc]
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Whole or not at all, wherever the temporary files of the system lie."""
+        with atomic(Path(path)) as tmp:
+            torch.save(checkpoint, tmp)
 
 
 def lightning_precision(config: TrainConfig) -> Any:

@@ -320,6 +320,15 @@ def test_wrong_settings_are_said_with_their_key(changes, message, tmp_path):
         load_train_config(path)
 
 
+def test_labels_of_broken_numbers_are_refused(tmp_path):
+    root = MAKERS["rasters"](tmp_path / "set")
+    write_tiff(root / "labels" / "a0.tif", squares(0)[1].astype(np.float32))
+    read(tmp_path, source("rasters", root))
+    write_tiff(root / "labels" / "a0.tif", squares(0)[1].astype(np.float32) * np.float32(0.999))
+    with pytest.raises(TrainingError, match="must be whole numbers"):
+        read(tmp_path, source("rasters", root))
+
+
 @pytest.mark.parametrize("values", [{"building": [256]}, {"building": [-1]}])
 def test_values_that_no_label_raster_holds_are_refused(values, tmp_path):
     with pytest.raises(ConfigError, match=r"values\.building"):

@@ -1,9 +1,11 @@
 """The loop: it learns, resumes, starts from a model, and leaves what it promises."""
 
 import csv
+import errno
 import json
 import pickle
 import signal
+from typing import ClassVar
 
 import pytest
 import rasterio
@@ -11,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from geoseg.contract import DEFAULT_MODEL, load_contract
-from geoseg.errors import ConfigError, ModelError, TrainingError
+from geoseg.errors import ConfigError, DiskFull, ModelError, TrainingError
 from geoseg.nn.architectures import build
 from geoseg.nn.data import Window
 from geoseg.nn.device import choose_device, choose_precision
@@ -163,6 +165,53 @@ def test_ctrl_c_ends_a_training_as_it_ends_everything_else(tmp_path, monkeypatch
     assert signal.getsignal(signal.SIGINT) is before
     train(config(tmp_path))
     assert _steps(tmp_path) == 8
+
+
+class Scripted(SegmentationTask):
+    """Its mean IoU is what the test says, one number for each epoch."""
+
+    scores: ClassVar[list[float]] = []
+
+    def log(self, name, value, **more):
+        super().log(name, self.scores[self.current_epoch] if name == "mean_iou" else value, **more)
+
+
+def best_epoch(folder):
+    return torch.load(folder / "run" / "best.ckpt")["epoch"]
+
+
+def test_a_resumed_run_knows_the_best_of_before_and_keeps_its_patience(tmp_path, monkeypatch):
+    monkeypatch.setattr("geoseg.nn.train.SegmentationTask", Scripted)
+    monkeypatch.setattr(Scripted, "scores", [0.5, 0.6, 0.55, 0.54, 0.7, 0.8])
+    train(config(tmp_path, steps=8, patience=9))
+    train(config(tmp_path, steps=12, patience=9))
+    assert best_epoch(tmp_path) == 1
+    train(config(tmp_path, steps=24, patience=1))  # epoch 3 is the second in a row that is no better
+    assert (_steps(tmp_path), best_epoch(tmp_path)) == (16, 1)
+    train(config(tmp_path, steps=24, patience=5))
+    assert (_steps(tmp_path), best_epoch(tmp_path)) == (24, 5)
+
+
+@pytest.mark.parametrize("wrong", [{"encoder": "resnet43"}, TINY | {"encoder_weights": "none.safetensors"}])
+def test_a_mistake_in_the_network_removes_no_checkpoint(tmp_path, wrong):
+    train(config(tmp_path, steps=4))
+    with pytest.raises(ModelError):
+        train(config(tmp_path, steps=4, model=wrong))
+    assert _steps(tmp_path) == 4
+
+
+def test_a_checkpoint_is_whole_or_not_there(tmp_path, monkeypatch):
+    def torn(_, path):
+        path.write_bytes(b"torn")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    train(config(tmp_path, steps=4))
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", torn)
+        with pytest.raises(DiskFull):
+            train(config(tmp_path, steps=8))
+    assert _steps(tmp_path) == 4
+    assert not [p for p in (tmp_path / "run").iterdir() if ".tmp" in p.name]
 
 
 def test_averaged_weights_are_those_that_are_saved(tmp_path):
