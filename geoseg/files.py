@@ -11,6 +11,7 @@ import socket
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +32,15 @@ def atomic(target: Path) -> Iterator[Path]:
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".{target.name}.{socket.gethostname()}-"
-        _remove_orphans(target.parent, prefix)
-        tmp = target.with_name(f"{prefix}{os.getpid()}.tmp{target.suffix}")
+        _sweep(target.parent)
+        tmp = target.with_name(f".{target.name}.{socket.gethostname()}-{os.getpid()}.tmp{target.suffix}")
         try:
             yield tmp
             sync(tmp)
             tmp.replace(target)
-        finally:
+        except BaseException:
             _remove(tmp)
+            raise
         sync(target.parent)
     except OSError as exc:
         raise output_error(target, exc) from exc
@@ -54,7 +55,7 @@ def temporary_folder(target: Path) -> Iterator[Path]:
     prefix = f".{target.name}.{socket.gethostname()}-"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_orphans(target.parent, prefix)
+        _sweep(target.parent)
         folder = tempfile.TemporaryDirectory(prefix=f"{prefix}{os.getpid()}.", suffix=".tmp", dir=target.parent)
     except OSError as exc:
         raise output_error(target, exc) from exc
@@ -127,10 +128,16 @@ def _disk_full(target: Path) -> DiskFull:
     )
 
 
-def _remove_orphans(folder: Path, prefix: str) -> None:
-    for path in folder.glob(f"{glob.escape(prefix)}*"):
-        pid = path.name.removeprefix(prefix).partition(".")[0]
-        if pid.isdigit() and not _alive(int(pid)):
+@lru_cache(maxsize=256)
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes of this host left in a folder; once, for to list a large one takes its time."""
+    try:
+        there = [*folder.iterdir()]
+    except OSError:  # who may write may not always look
+        return
+    for path in there:
+        found = _TEMPORARY.fullmatch(path.name)
+        if found and found["head"].endswith(f".{socket.gethostname()}") and not _alive(int(found["pid"])):
             _discard(path)
 
 

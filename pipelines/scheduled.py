@@ -33,6 +33,8 @@ from geoseg.run.mapping import EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED, EX
 EXIT_BUSY = 75
 """EX_TEMPFAIL of sysexits.h."""
 _BEAT_S = 10.0
+_SKEW_S = 120.0
+"""How far the clock of whoever writes the files may be ahead; a date beyond that is none."""
 
 
 def main(arguments: list[str]) -> int:
@@ -108,6 +110,8 @@ def _mapped(settings: RunSettings, settle_s: float) -> tuple[RunResult | None, l
 def _looked_at(settings: RunSettings, settle_s: float) -> tuple[list[Path], frozenset[Path]]:
     """All files, and those of them that may still be written to; raises ConfigError."""
     folders = [Path(text) for text in settings.inputs]
+    if not folders:
+        raise ConfigError("no input: name folders with inputs.")
     for folder in folders:
         if not folder.is_dir():
             raise ConfigError(f"{folder}: is no folder, but inputs of a scheduled run are folders.")
@@ -115,7 +119,7 @@ def _looked_at(settings: RunSettings, settle_s: float) -> tuple[list[Path], froz
     for folder in folders:
         if search_folder(folder):
             files += find_files((str(folder),))
-    return files, frozenset(f for f in files if _age_s(f) < settle_s)
+    return files, frozenset(f for f in files if -_SKEW_S < _age_s(f) < settle_s)
 
 
 def _age_s(file: Path) -> float:

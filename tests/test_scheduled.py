@@ -71,6 +71,21 @@ def test_a_broken_scene_is_told_by_code_and_result(job, tmp_path):
     assert result["counts"] == {"done": 1, "refused": 1}
 
 
+def test_a_file_from_the_future_is_not_waited_for(job, tmp_path):
+    scene(tmp_path, "a.tif", 10)
+    os.utime(tmp_path / "in" / "a.tif", (time.time() + 10**8,) * 2)
+    code, result, _ = job("--settle-s", 300)
+    assert (code, [s["status"] for s in result["scenes"]]) == (0, ["done"])
+
+
+def test_a_job_without_inputs_is_a_wrong_configuration(job, tmp_path):
+    config = tmp_path / "c.yaml"
+    config.write_text(config.read_text().replace(f"inputs: [{tmp_path / 'in'}]", "inputs: []"))
+    code, result, _ = job()
+    assert code == 2
+    assert "no input" in result["error"]
+
+
 def test_links_to_nothing_and_hidden_files_stop_nobody(job, tmp_path):
     (tmp_path / "in" / ".upload.tif").write_bytes(b"not yet whole")
     code, result, said = job()

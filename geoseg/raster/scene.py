@@ -123,6 +123,14 @@ def _scene(path: Path, src: Any, blocks: BlockTable, limits: Limits, *, optional
     )
 
 
+def was_replaced(scene: Scene) -> bool:
+    """Whether another file, or another mask, is in the place of a scene now; one that went away is none."""
+    try:
+        return scene.path.is_file() and identity(scene.path, Path(f"{scene.path}.msk")) != scene.identity
+    except OSError:
+        return False
+
+
 def identity(*paths: Path) -> str:
     """sha256 over size, time of change and samples of the content; names do not count, missing files do nothing."""
     digest = hashlib.sha256()

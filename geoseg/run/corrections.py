@@ -32,8 +32,6 @@ def set_aside(work: Path | None, fingerprint: str, outputs: Iterable[Path]) -> l
     for path in outputs:
         check_closed(path)
         records = [r for r in (last, begun) if r is not None]
-        if path.name in begun.get("files", ()):  # begun by a run that died: what is there is no older than that
-            continue
         if path.is_file() and (_is_edited(path, records) or (work and _is_foreign(path, records))):
             kept = _free_name(path)
             told = [*told, _kept_as(path, kept)]
@@ -115,7 +113,7 @@ def _is_edited(path: Path, records: list[dict[str, Any]]) -> bool:
         now = digest_tables(path, written.tables)
         return now.tables != written.tables or bool(now.added)
     except OutputError:
-        return False  # damaged
+        return True  # who cannot look does not know; geoseg itself leaves none that is damaged
 
 
 _TELL: dict[str, Callable[[Path], bool]] = {".qgz": is_project_as_written, ".qml": is_style_as_written}

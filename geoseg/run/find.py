@@ -32,7 +32,7 @@ def find_files(inputs: tuple[str, ...]) -> list[Path]:
         files = _expand(text)
         if not files:
             raise ConfigError(f"{text}: names no GeoTIFF (.tif, .tiff); give a file, a folder or a glob that exists.")
-        for file in files:
+        for file in sorted(files, key=lambda f: (f.is_symlink(), str(f))):  # a file has its own name before a link's
             found.setdefault(real(file), file)
     return sorted((p for p in found.values() if not _is_own(p)), key=str)
 
@@ -103,6 +103,6 @@ def _clashing(names: dict[Path, str]) -> list[Path]:
 
 def _safe(name: str) -> str:
     """A file name without control characters, that is no hidden file, with room left for suffixes (255 bytes in all)."""
-    cleaned = "".join(c if c.isprintable() and c not in '\\/:*?"<>|' else "_" for c in name).strip(". ")
+    cleaned = "".join(c if c.isprintable() and c not in '\\/:*?"<>|;!' else "_" for c in name).strip(". ")
     safe = cleaned.encode()[:_NAME_BYTES].decode(errors="ignore") or "scene"
     return f"{safe}_" if _TAKEN.fullmatch(safe.lower()) else safe

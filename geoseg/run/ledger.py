@@ -187,11 +187,10 @@ def is_same_map(record: dict[str, Any], fingerprint: str) -> bool:
     return whole and record["fingerprint"] == fingerprint
 
 
-def begin_publication(work: Path, fingerprint: str, files: Iterable[str], told: list[str]) -> None:
-    """Leave word of the layers that are being written: what is found half-way is no file of somebody else."""
-    last = publication(work) or {"sha256": {}}
-    begun = sorted({*last.get("files", ()), *files})
-    note_publication(work, {**last, "fingerprint": fingerprint, "files": begun, "told": told})
+def note_layer(work: Path, path: Path) -> None:
+    """Leave word of one layer that is written, before all are: it is no file of somebody else."""
+    last = publication(work) or {"fingerprint": "", "sha256": {}, "told": []}
+    note_publication(work, {**last, "sha256": {**last["sha256"], path.name: sha256_file(path)}})
 
 
 def note_publication(work: Path, written: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from geoseg.raster.scene import Scene, inspect
 from geoseg.run import ledger
 from geoseg.run.find import OWN_FOLDER, find_files, name_scenes, of_shard, real
 from geoseg.run.redact import BLANK
-from geoseg.vector.formats import LayerFormat, check_closed, layer_files
+from geoseg.vector.formats import LayerFormat, check_closed, check_place, layer_files
 from geoseg.vector.measure import ground_pixel_size_m
 from geoseg.vector.schema import layers_of
 
@@ -132,6 +132,7 @@ def plan_run(
         raise ConfigError("no output folder: name one with -o OUT.")
     output = real(settings.output)
     check_folder(settings.output, "-o")
+    check_place(output)
     contract = load_contract(settings.model_dir)
     if settings.value_range is not None:
         contract = contract.stretched(*settings.value_range)

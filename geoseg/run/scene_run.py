@@ -14,6 +14,7 @@ from geoseg import __version__
 from geoseg.errors import DiskFull, OutputError
 from geoseg.files import output_error, sha256_json
 from geoseg.grid.tiling import Strip
+from geoseg.raster.scene import was_replaced
 from geoseg.raster.strips import CLASSES_BAND, CONFIDENCE_BAND
 from geoseg.run import ledger
 from geoseg.run.corrections import drop_outdated
@@ -193,6 +194,9 @@ class SceneRun:
             self._end("failed", self._broken)
             return
         plan = self.plan
+        if was_replaced(plan.scene):
+            self._end("failed", "was replaced while it was mapped; run the same command again")
+            return
         status: Literal["partial", "done"] = "partial" if self._failed else "done"
         if self._run.settings.on_bad_block == "nodata":
             self._unreadable = ledger.unreadable(plan.work, plan.strips)

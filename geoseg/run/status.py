@@ -3,6 +3,7 @@
 Reads only; a run that goes on is not disturbed.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -66,7 +67,7 @@ def folder_status(output: Path) -> FolderStatus:
         replay.take(path)
     if run is None:
         replay.over()
-    scenes = replay.scenes
+    scenes = {n: s for n, s in replay.scenes.items() if not _is_gone(s)}
     for record in sorted(work.glob(f"*/{ledger.SCENE_RECORD}")):
         name = record.parent.name
         if name not in scenes or scenes[name].state in ("done", "partial") or name in replay.cut_off:
@@ -144,6 +145,11 @@ class _Replay:
         self.cut_off.discard(name)
         before = self.scenes.get(name) or SceneStatus(name=name, path="", state="waiting")
         self.scenes[name] = replace(before, changed=str(event.get("time", "")), **changes)
+
+
+def _is_gone(scene: SceneStatus) -> bool:
+    """Whether a scene is neither mapped nor there any more: nobody waits for it."""
+    return scene.state in ("waiting", "interrupted", "failed") and bool(scene.path) and not os.path.lexists(scene.path)
 
 
 def _recorded(output: Path, name: str, record: Any, told: SceneStatus | None) -> SceneStatus:

@@ -290,13 +290,13 @@ class PublishTask:
         plan, outputs, layers = self.plan, self.plan.outputs, layers_of(self.job.legend)
         project = () if outputs.project is None else (outputs.project,)
         kept = set_aside(plan.work, plan.fingerprint, (*outputs.layers, *project))
-        if outputs.project is None:  # a GeoPackage and a project tell by themselves whose they are
-            ledger.begin_publication(plan.work, plan.fingerprint, [p.name for p in outputs.layers], kept)
         warnings = [*kept]
         features = assemble(self.job, list(self.parts), warnings.append)
         chunks = [(layer, features.get(layer.name, ())) for layer in layers]
         if outputs.project is None:
-            counts, tables = write_layers(outputs.layers, chunks, plan.crs_wkt), None
+            # Left word of one by one: a GeoPackage tells by itself whose it is, these do not.
+            counts = write_layers(outputs.layers, chunks, plan.crs_wkt, lambda p: ledger.note_layer(plan.work, p))
+            tables = None
         else:
             from geoseg.vector.geopackage import write_geopackage
             from geoseg.vector.project import write_project

@@ -21,7 +21,7 @@ from geoseg.run.corrections import set_aside
 from geoseg.run.find import OWN_FOLDER
 from geoseg.threads import terminable
 from geoseg.vector.exchange import write_layers
-from geoseg.vector.formats import SUFFIXES, layer_files
+from geoseg.vector.formats import SUFFIXES, check_place, layer_files
 from geoseg.vector.geopackage import write_geopackage
 from geoseg.vector.job import VectorJob, block_rows
 from geoseg.vector.metadata import GeoPackageMeta, extent_of
@@ -50,6 +50,7 @@ def vectorize(settings: VectorizeSettings, warn: Callable[[str], None] = lambda 
     if settings.format == "geopackage" and target.suffix != SUFFIXES["geopackage"]:
         raise ConfigError(f"{target}: a GeoPackage is written; name it {target.stem}.gpkg, or choose another --format.")
     check_folder(target.parent, "-o")
+    check_place(target)
     legend = _legend(settings)
     told: list[str] = []
 
@@ -71,18 +72,18 @@ def _write(settings: VectorizeSettings, scene: Scene, job: VectorJob, warn: Call
     chunks = [(layer, features.get(layer.name, ())) for layer in layers]
     if settings.format != "geopackage":
         files = layer_files(target.parent, target.stem, [layer.name for layer in layers], settings.format)
-        _keep(files, warn)
+        _keep(target, files, warn)
         return write_layers(files, chunks, job.crs)
     meta, project = _meta(settings, scene, job), target.with_suffix(".qgz")
-    _keep((target, project), warn)
+    _keep(target, (target, project), warn)
     counts = write_geopackage(target, chunks, meta=meta)
     write_project(project, layers, meta=meta, geopackage=target.name)
     return counts
 
 
-def _keep(files: tuple[Path, ...], warn: Callable[[str], None]) -> None:
+def _keep(target: Path, files: tuple[Path, ...], warn: Callable[[str], None]) -> None:
     """Set aside what people changed in the files that will be written, also where they are those of a map."""
-    work = files[0].parent / OWN_FOLDER / files[0].stem
+    work = target.parent / OWN_FOLDER / target.stem
     for text in set_aside(work if work.is_dir() else None, "", files):
         warn(text)
 

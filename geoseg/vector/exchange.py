@@ -1,6 +1,6 @@
 """Layers in formats other than the GeoPackage: GeoParquet and FlatGeobuf, a file for each layer, without styles."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,15 @@ _DTYPES: dict[FieldType, type] = {"int64": np.int64, "float64": np.float64, "str
 Chunks = Iterable[geopandas.GeoDataFrame]
 
 
-def write_layers(targets: Sequence[Path], layers: Sequence[tuple[Layer, Chunks]], crs_wkt: str) -> dict[str, int]:
+def write_layers(
+    targets: Sequence[Path],
+    layers: Sequence[tuple[Layer, Chunks]],
+    crs_wkt: str,
+    written: Callable[[Path], None] = lambda _: None,
+) -> dict[str, int]:
     """Write each layer to a file of its own, GeoParquet or FlatGeobuf by its suffix; returns the features of each.
 
-    `crs_wkt` is empty where the scene has no reference system.
+    `crs_wkt` is empty where the scene has no reference system; `written` is called with each file that is there.
 
     A layer is held in memory whole: FlatGeobuf sorts its features by place, and GeoParquet states their extent first.
     Raises OutputError where a file cannot be written.
@@ -37,6 +42,7 @@ def write_layers(targets: Sequence[Path], layers: Sequence[tuple[Layer, Chunks]]
                     features.to_file(temporary, driver="FlatGeobuf", engine="pyogrio", **named)
         except RuntimeError as exc:  # the base of pyogrio's errors
             raise write_error(path, str(exc).rstrip(".")) from exc
+        written(path)
         counts[layer.name] = len(features)
     return counts
 

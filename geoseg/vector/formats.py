@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from geoseg.errors import OutputError
+from geoseg.errors import ConfigError, OutputError
 from geoseg.files import output_error
 
 LayerFormat = Literal["geopackage", "geoparquet", "flatgeobuf"]
@@ -17,6 +17,14 @@ def layer_files(folder: Path, name: str, layers: Iterable[str], how: LayerFormat
     if how == "geopackage":
         return (folder / f"{name}{SUFFIXES[how]}",)
     return tuple(folder / f"{name}_{layer}{SUFFIXES[how]}" for layer in layers)
+
+
+def check_place(path: Path) -> None:
+    """Raise ConfigError for a path that pyogrio would take for one in an archive, or with parameters."""
+    if "!" in str(path.absolute()) or ";" in path.name:
+        raise ConfigError(
+            f"{path}: layers cannot be written to a path with ! in it, or a file name with ;. Choose another."
+        )
 
 
 def check_closed(geopackage: Path) -> None:

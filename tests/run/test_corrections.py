@@ -165,6 +165,63 @@ def test_a_project_and_a_style_that_were_saved_in_qgis_are_kept(mapped, tmp_path
     assert {p.name for p in out.glob("*.edited*")} == {"a.edited.qgz", "a_classes.edited.qml"}
 
 
+def test_a_geopackage_that_cannot_be_read_is_kept(mapped, tmp_path):
+    path, out = scene(tmp_path / "in" / "a.tif"), tmp_path / "out"
+    mapped(path)
+    content = bytearray((out / "a.gpkg").read_bytes())
+    content[4096 : 4096 + 400] = bytes(400)
+    (out / "a.gpkg").write_bytes(content)
+    mapped(path, overwrite=True)
+    assert (out / "a.edited.gpkg").read_bytes() == content
+
+
+def test_vectorize_keeps_corrected_layers_of_a_map_in_other_formats(mapped, tmp_path):
+    path, out = scene(tmp_path / "in" / "a.tif"), tmp_path / "out"
+    mapped(path, format="flatgeobuf")
+    frame = geopandas.read_file(out / "a_buildings.fgb")
+    frame.iloc[1:].to_file(out / "a_buildings.fgb", driver="FlatGeobuf")
+    arguments = ["vectorize", str(out / "a_classes.tif"), "-o", str(out / "a"), "--format", "flatgeobuf"]
+    assert main(arguments) == 0
+    assert len(geopandas.read_file(out / "a_buildings.edited.fgb")) == len(frame) - 1
+
+
+def test_a_scene_that_is_replaced_while_it_is_mapped_is_not_done(mapped, tmp_path, monkeypatch):
+    path, begin = scene(tmp_path / "in" / "a.tif"), ledger.begin
+
+    def replaced(*arguments):
+        begin(*arguments)
+        scene(path, seed=7)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "begin", replaced)
+        result = mapped(path)
+    assert (result.status, result.reason) == ("failed", "was replaced while it was mapped; run the same command again")
+    assert mapped(path).status == "done"
+
+
+def test_a_scene_that_went_away_before_it_was_mapped_is_not_waited_for(color_model, tmp_path, monkeypatch):
+    paths = [scene(tmp_path / "in" / f"{name}.tif") for name in "ab"]
+    settings = RunSettings(inputs=(str(tmp_path / "in"),), output=tmp_path / "out", model=color_model, **SMALL)
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "begin", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            map_scenes(settings)
+    paths[0].unlink()
+    assert map_scenes(settings).exit_code == 0
+    assert [s.name for s in folder_status(tmp_path / "out").scenes] == ["b"]
+
+
+@pytest.mark.parametrize("how", ["geopackage", "flatgeobuf"])
+def test_names_that_a_writer_would_take_apart(mapped, color_model, tmp_path, how):
+    result = mapped(scene(tmp_path / "in" / "Los 1;Nord!.tif"), format=how)
+    assert (result.status, result.name) == ("done", "Los 1_Nord_")
+    settings = RunSettings(
+        inputs=(str(tmp_path / "in"),), output=tmp_path / "Berlin!" / "out", model=color_model, **SMALL
+    )
+    with pytest.raises(ConfigError, match="cannot be written to a path with !"):
+        map_scenes(settings)
+
+
 def test_a_style_that_geoseg_never_writes_stays_where_it_is(mapped, tmp_path):
     path, out = scene(tmp_path / "in" / "a.tif"), tmp_path / "out"
     mapped(path, keep_confidence=True)
@@ -176,8 +233,8 @@ def test_a_style_that_geoseg_never_writes_stays_where_it_is(mapped, tmp_path):
 def test_a_killed_run_sets_no_half_written_layers_aside(mapped, tmp_path):
     path, out = scene(tmp_path / "in" / "a.tif"), tmp_path / "out"
     mapped(path, format="flatgeobuf")
-    ledger.begin_publication(out / ".geoseg" / "a", "f" * 64, ["a_buildings.fgb"], [])
-    (out / "a_buildings.fgb").write_bytes(b"half-way")
+    (out / "a_buildings.fgb").write_bytes(b"of the run that was killed")
+    ledger.note_layer(out / ".geoseg" / "a", out / "a_buildings.fgb")
     (out / "a_green.fgb").write_bytes(b"edited")
     mapped(path, format="flatgeobuf", overwrite=True)
     assert [p.name for p in out.glob("*.edited*")] == ["a_green.edited.fgb"]
