@@ -10,7 +10,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ def atomic(target: Path) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _sweep(target.parent)
-        tmp = target.with_name(f".{target.name}.{socket.gethostname()}-{os.getpid()}.tmp{target.suffix}")
+        tmp = target.with_name(f".{target.name}.{_host()}-{os.getpid()}.tmp{target.suffix}")
         try:
             yield tmp
             sync(tmp)
@@ -52,7 +52,7 @@ def temporary_folder(target: Path) -> Iterator[Path]:
 
     Raises OutputError where it cannot be made.
     """
-    prefix = f".{target.name}.{socket.gethostname()}-"
+    prefix = f".{target.name}.{_host()}-"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _sweep(target.parent)
@@ -137,8 +137,9 @@ def _sweep(folder: Path) -> None:
         return
     for path in there:
         found = _TEMPORARY.fullmatch(path.name)
-        if found and found["head"].endswith(f".{socket.gethostname()}") and not _alive(int(found["pid"])):
-            _discard(path)
+        if found and found["head"].endswith(f".{_host()}") and not _alive(int(found["pid"])):
+            with suppress(OSError):  # somebody else's, where only owners may remove
+                _discard(path)
 
 
 def remove_temporaries(folder: Path, names: Collection[str]) -> None:
@@ -153,7 +154,7 @@ def remove_temporaries(folder: Path, names: Collection[str]) -> None:
                 continue
             head, pid = found["head"], int(found["pid"])
             target = next((head[:i] for i, c in enumerate(head) if c == "." and head[:i] in names), None)
-            if target and not (head.endswith(f".{socket.gethostname()}") and _alive(pid)):
+            if target and not (head.endswith(f".{_host()}") and _alive(pid)):
                 _discard(path)
     except OSError as exc:
         raise output_error(folder, exc) from exc
@@ -164,6 +165,16 @@ def _discard(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+@lru_cache(maxsize=1)
+def _host() -> str:
+    """Name of the machine, or container, where a process number means something."""
+    try:
+        space = os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116 - follows the link to where there is no path
+    except OSError:
+        return socket.gethostname()
+    return f"{socket.gethostname()}.{space}"
 
 
 def _alive(pid: int) -> bool:

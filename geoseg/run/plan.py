@@ -132,7 +132,8 @@ def plan_run(
         raise ConfigError("no output folder: name one with -o OUT.")
     output = real(settings.output)
     check_folder(settings.output, "-o")
-    check_place(output)
+    if settings.format != "geoparquet":
+        check_place(output / "scene")
     contract = load_contract(settings.model_dir)
     if settings.value_range is not None:
         contract = contract.stretched(*settings.value_range)

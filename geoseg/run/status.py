@@ -15,6 +15,7 @@ from geoseg.run import ledger
 from geoseg.run.find import OWN_FOLDER
 from geoseg.run.journal import journals, read_journal
 from geoseg.run.lock import holder
+from geoseg.run.redact import BLANK
 
 State = Literal["done", "partial", "failed", "refused", "interrupted", "running", "waiting", "lost"]
 """`interrupted`: begun or planned by a run that is no more. `lost`: mapped once, but an output is not there any more."""
@@ -67,7 +68,7 @@ def folder_status(output: Path) -> FolderStatus:
         replay.take(path)
     if run is None:
         replay.over()
-    scenes = {n: s for n, s in replay.scenes.items() if not _is_gone(s)}
+    scenes = {n: s for n, s in replay.scenes.items() if run is not None or not _is_gone(s)}
     for record in sorted(work.glob(f"*/{ledger.SCENE_RECORD}")):
         name = record.parent.name
         if name not in scenes or scenes[name].state in ("done", "partial") or name in replay.cut_off:
@@ -148,8 +149,14 @@ class _Replay:
 
 
 def _is_gone(scene: SceneStatus) -> bool:
-    """Whether a scene is neither mapped nor there any more: nobody waits for it."""
-    return scene.state in ("waiting", "interrupted", "failed") and bool(scene.path) and not os.path.lexists(scene.path)
+    """Whether a scene was never finished and is not there any more, where its neighbours are: nobody waits for it."""
+    path = Path(scene.path)
+    if scene.state not in ("waiting", "interrupted") or not path.is_absolute() or BLANK in scene.path:
+        return False
+    try:
+        return not os.path.lexists(path) and any(path.parent.iterdir())
+    except OSError:  # not even its folder: a disk that is away
+        return False
 
 
 def _recorded(output: Path, name: str, record: Any, told: SceneStatus | None) -> SceneStatus:

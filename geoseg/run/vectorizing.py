@@ -17,6 +17,7 @@ from geoseg.legend import BACKGROUND, NODATA, Legend
 from geoseg.raster.aligned import PixelGrid
 from geoseg.raster.rows import read_rows
 from geoseg.raster.scene import Scene, inspect
+from geoseg.run import ledger
 from geoseg.run.corrections import set_aside
 from geoseg.run.find import OWN_FOLDER
 from geoseg.threads import terminable
@@ -50,7 +51,8 @@ def vectorize(settings: VectorizeSettings, warn: Callable[[str], None] = lambda 
     if settings.format == "geopackage" and target.suffix != SUFFIXES["geopackage"]:
         raise ConfigError(f"{target}: a GeoPackage is written; name it {target.stem}.gpkg, or choose another --format.")
     check_folder(target.parent, "-o")
-    check_place(target)
+    if settings.format != "geoparquet":
+        check_place(target)
     legend = _legend(settings)
     told: list[str] = []
 
@@ -73,7 +75,8 @@ def _write(settings: VectorizeSettings, scene: Scene, job: VectorJob, warn: Call
     if settings.format != "geopackage":
         files = layer_files(target.parent, target.stem, [layer.name for layer in layers], settings.format)
         _keep(target, files, warn)
-        return write_layers(files, chunks, job.crs)
+        work = _work(target)
+        return write_layers(files, chunks, job.crs, lambda p: ledger.note_layer(work, p) if work else None)
     meta, project = _meta(settings, scene, job), target.with_suffix(".qgz")
     _keep(target, (target, project), warn)
     counts = write_geopackage(target, chunks, meta=meta)
@@ -83,9 +86,14 @@ def _write(settings: VectorizeSettings, scene: Scene, job: VectorJob, warn: Call
 
 def _keep(target: Path, files: tuple[Path, ...], warn: Callable[[str], None]) -> None:
     """Set aside what people changed in the files that will be written, also where they are those of a map."""
-    work = target.parent / OWN_FOLDER / target.stem
-    for text in set_aside(work if work.is_dir() else None, "", files):
+    for text in set_aside(_work(target), "", files):
         warn(text)
+
+
+def _work(target: Path) -> Path | None:
+    """The work folder of the map of that name, if there is one."""
+    work = target.parent / OWN_FOLDER / target.stem
+    return work if work.is_dir() else None
 
 
 def _class_raster(path: Path, settings: VectorizeSettings) -> Scene:

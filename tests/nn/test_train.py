@@ -155,7 +155,7 @@ def test_an_interrupted_training_does_not_go_on_with_another_network_or_optimize
 
 def test_ctrl_c_ends_a_training_as_it_ends_everything_else(tmp_path, monkeypatch):
     def pressed(*_):
-        signal.raise_signal(signal.SIGINT)
+        raise KeyboardInterrupt
 
     before = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:

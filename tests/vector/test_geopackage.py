@@ -26,6 +26,7 @@ import shapely
 from features import EXTENT, LAYERS, features
 
 from geoseg.errors import OutputError
+from geoseg.files import _sweep
 from geoseg.vector.geopackage import BATCH_ROWS, GeoPackageMeta, write_geopackage
 from geoseg.vector.project import project_xml, write_project
 from geoseg.vector.schema import Field
@@ -403,5 +404,6 @@ def test_what_a_killed_writer_left_is_deleted(tmp_path):
     left = tmp_path / temporary.replace(str(os.getpid()), str(dead.pid))
     left.touch()
     left.with_name(f"{left.name}-journal").touch()
+    _sweep.cache_clear()  # a process looks once
     write_all(tmp_path / "a.gpkg")
     assert names(tmp_path) == ["a.gpkg"]
