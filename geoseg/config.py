@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from geoseg.contract import DEFAULT_MODEL
 from geoseg.errors import ConfigError
@@ -12,6 +12,18 @@ from geoseg.grid.tiling import check_tiling, default_overlap
 from geoseg.vector.formats import LayerFormat
 from geoseg.vector.settings import VectorSettings
 from geoseg.yaml_file import read_yaml, validate
+
+
+def _ordered(value: tuple[float, float]) -> tuple[float, float]:
+    if not value[0] < value[1]:
+        raise ValueError(f"{value} must be low, high with low < high")
+    return value
+
+
+BandNumbers = tuple[Annotated[int, Field(ge=1)], ...]
+"""1-based."""
+ValueRange = Annotated[tuple[float, float], AfterValidator(_ordered)]
+"""Lowest and highest pixel value."""
 
 
 class _Strict(BaseModel):
@@ -46,9 +58,9 @@ class RunSettings(_Strict):
     """Pixels that neighbouring tiles share; a multiple of 32, at most half the tile size, which None takes if under 128."""
     strip_rows: Annotated[int, Field(ge=1)] | None = None
     """Tile rows in a strip, the unit that is scheduled and resumed; None chooses by size and workers."""
-    bands: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    bands: BandNumbers | None = None
     """1-based bands of the scenes in the order of the model's; None takes all but an alpha band."""
-    value_range: tuple[float, float] | None = None
+    value_range: ValueRange | None = None
     """Low and high pixel value that the model's full range is stretched to, for scenes of another dtype."""
     any_pixel_size: bool = False
     """Map scenes outside the model's range of pixel sizes all the same, with a warning."""
@@ -97,8 +109,6 @@ class RunSettings(_Strict):
             self.tiling(64 * max(1, -(-(self.overlap or 0) // 32)))  # the model's tiles are looked at with the model
         except ConfigError as exc:
             raise ValueError(str(exc)) from None
-        if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
-            raise ValueError(f"value_range {self.value_range} must be low, high with low < high")
         if self.quiet and self.verbose:
             raise ValueError("quiet and verbose exclude each other")
         places = [k for k in ("cluster", "scheduler", "workers") if getattr(self, k) is not None]

@@ -33,7 +33,7 @@ def atomic(target: Path) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _sweep(target.parent)
-        tmp = target.with_name(f".{target.name}.{_host()}-{os.getpid()}.tmp{target.suffix}")
+        tmp = target.with_name(f"{_hidden(target)}.tmp{target.suffix}")
         try:
             yield tmp
             sync(tmp)
@@ -52,11 +52,10 @@ def temporary_folder(target: Path) -> Iterator[Path]:
 
     Raises OutputError where it cannot be made.
     """
-    prefix = f".{target.name}.{_host()}-"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _sweep(target.parent)
-        folder = tempfile.TemporaryDirectory(prefix=f"{prefix}{os.getpid()}.", suffix=".tmp", dir=target.parent)
+        folder = tempfile.TemporaryDirectory(prefix=f"{_hidden(target)}.", suffix=".tmp", dir=target.parent)
     except OSError as exc:
         raise output_error(target, exc) from exc
     with folder as name:
@@ -131,15 +130,11 @@ def _disk_full(target: Path) -> DiskFull:
 @lru_cache(maxsize=256)
 def _sweep(folder: Path) -> None:
     """Remove what killed processes of this host left in a folder; once, for to list a large one takes its time."""
-    try:
-        there = [*folder.iterdir()]
-    except OSError:  # who may write may not always look
-        return
-    for path in there:
-        found = _TEMPORARY.fullmatch(path.name)
-        if found and found["head"].endswith(f".{_host()}") and not _alive(int(found["pid"])):
-            with suppress(OSError):  # somebody else's, where only owners may remove
-                _discard(path)
+    with suppress(OSError):  # who may write may not always look
+        for path, head in _left_behind(folder):
+            if head.endswith(f".{_host()}"):
+                with suppress(OSError):  # somebody else's, where only owners may remove
+                    _discard(path)
 
 
 def remove_temporaries(folder: Path, names: Collection[str]) -> None:
@@ -148,16 +143,24 @@ def remove_temporaries(folder: Path, names: Collection[str]) -> None:
     Nobody on another machine may be writing those. Raises OutputError.
     """
     try:
-        for path in folder.iterdir():
-            found = _TEMPORARY.fullmatch(path.name)
-            if found is None:
-                continue
-            head, pid = found["head"], int(found["pid"])
-            target = next((head[:i] for i, c in enumerate(head) if c == "." and head[:i] in names), None)
-            if target and not (head.endswith(f".{_host()}") and _alive(pid)):
+        for path, head in _left_behind(folder):
+            if any(c == "." and head[:i] in names for i, c in enumerate(head)):
                 _discard(path)
     except OSError as exc:
         raise output_error(folder, exc) from exc
+
+
+def _left_behind(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Hidden files of no process that lives here, and what each begins with, NAME.HOST; raises OSError."""
+    for path in [*folder.iterdir()]:
+        found = _TEMPORARY.fullmatch(path.name)
+        if found and not (found["head"].endswith(f".{_host()}") and _alive(int(found["pid"]))):
+            yield path, found["head"]
+
+
+def _hidden(target: Path) -> str:
+    """What the name of a hidden file or folder begins with that is to become `target`."""
+    return f".{target.name}.{_host()}-{os.getpid()}"
 
 
 def _discard(path: Path) -> None:

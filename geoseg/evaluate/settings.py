@@ -1,10 +1,11 @@
 """The settings of an evaluation: options of `geoseg evaluate`, and keys of its YAML file."""
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from geoseg.config import BandNumbers, ValueRange
 from geoseg.contract import DEFAULT_MODEL
 from geoseg.yaml_file import read_yaml, validate
 
@@ -24,9 +25,9 @@ class EvaluateSettings(BaseModel):
     """Model directory: its legend says what the classes are, and with `image` its loss is taken; None: the default."""
     image: Path | None = None
     """The scene, for the loss, and for the pixel grid where both maps are vectors."""
-    bands: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    bands: BandNumbers | None = None
     """1-based bands of the scene in the order of the model's; None takes all but an alpha band."""
-    value_range: tuple[float, float] | None = None
+    value_range: ValueRange | None = None
     """Low and high pixel value of the scene that are stretched to the model's range, as `geoseg map` was told."""
     classes: tuple[str, ...] | None = None
     """Classes that the reference labels; elsewhere it says "none of these". None: all, or all with a layer."""
@@ -57,8 +58,6 @@ class EvaluateSettings(BaseModel):
     def _both(self) -> Self:
         if self.prediction.resolve() == self.reference.resolve() and self.prediction.exists() and not self.image:
             raise ValueError(f"prediction and reference are one file, {self.prediction}")
-        if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
-            raise ValueError(f"value_range {self.value_range} must be low, high with low < high")
         if self.class_field and self.layers:
             raise ValueError("give either `layers` or `class_field`")
         if not self.class_field and any(isinstance(v, str) for values in self.values.values() for v in values):

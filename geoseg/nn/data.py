@@ -187,7 +187,7 @@ def resample(
     size = shape[::-1]
     how = cv2.INTER_AREA if shape[0] < label.shape[0] else cv2.INTER_CUBIC
     # OpenCV resizes no integers of 32 bits.
-    pixels = image.astype(np.float64) if image.dtype in (np.uint32, np.int32) else np.ascontiguousarray(image)
+    pixels = image.astype(np.float64) if image.dtype in (np.uint32, np.int32) else image
     # OpenCV takes means of four bands at most.
     parts = [np.ascontiguousarray(pixels[..., i : i + 4]) for i in range(0, pixels.shape[2], 4)]
     resized = np.concatenate([cv2.resize(p, size, interpolation=how).reshape(*shape, -1) for p in parts], axis=2)

@@ -23,7 +23,7 @@ from geoseg.nn.data_sources import labelled
 from geoseg.nn.device import choose_device, choose_precision, keep_freed_memory
 from geoseg.nn.modeldir import load_plain, save_model
 from geoseg.nn.resume import BEST, START, checkpoint_to_go_on_from, mark_over
-from geoseg.nn.task import SegmentationTask, initial_model
+from geoseg.nn.task import SegmentationTask
 from geoseg.nn.train_progress import quiet_lightning, training_progress
 from geoseg.nn.train_report import example_windows, write_curves, write_examples
 from geoseg.train_config import TrainConfig
@@ -44,16 +44,14 @@ def train(config: TrainConfig, *, resume: bool = True) -> Path:
     quiet_lightning()
     check_folder(config.output, "output")
     check_folder(config.run_dir, "run_dir")
-    initial_model(config)  # what is wrong with it is said before what another training left is removed
-    data = read_data(config)
-    resumed = checkpoint_to_go_on_from(config, data, resume=resume)
     if config.threads:
         torch.set_num_threads(config.threads)
-    if resumed is None and config.model.start_from is not None:
-        before = validate(SegmentationTask(config), data, config)
-        write_json(config.run_dir / START, before)
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    task = SegmentationTask(config)
+    task = SegmentationTask(config)  # what is wrong with it is said before what another training left is removed
+    data = read_data(config)
+    resumed = checkpoint_to_go_on_from(config, data, resume=resume)
+    if resumed is None and config.model.start_from is not None:
+        write_json(config.run_dir / START, validate(SegmentationTask(config), data, config))
     _keep_curves(config.run_dir / _CURVES, resumed)
     trainer = _trainer(config)
     with _interruptible(trainer):

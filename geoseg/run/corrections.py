@@ -29,9 +29,9 @@ def set_aside(work: Path | None, fingerprint: str, outputs: Iterable[Path]) -> l
     last, begun = (ledger.last_record(work), ledger.publication(work)) if work else (None, None)
     told: list[str] = begun["told"] if begun and begun["fingerprint"] == fingerprint != "" else []
     begun = begun or {"fingerprint": fingerprint, "sha256": {}}
+    records = [begun] if last is None else [last, begun]
     for path in outputs:
         check_closed(path)
-        records = [r for r in (last, begun) if r is not None]
         if path.is_file() and (_is_edited(path, records) or (work and _is_foreign(path, records))):
             kept = _free_name(path)
             told = [*told, _kept_as(path, kept)]

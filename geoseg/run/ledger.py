@@ -122,8 +122,7 @@ def strip_rows(work: Path, fingerprint: str) -> int | None:
 
 def begin(work: Path, fingerprint: str, strips: tuple[Strip, ...], keep: frozenset[int]) -> None:
     """Prepare the work folder: remember the cut, and remove whatever is not one of the strips to keep."""
-    if (work / SCENE_RECORD).is_file():
-        (work / SCENE_RECORD).replace(work / _PREVIOUS)
+    _set_record_back(work)
     wanted = {strip_path(work, s).stem for s in strips if s.index in keep}
     folder = work / "strips"
     folder.mkdir(parents=True, exist_ok=True)
@@ -145,12 +144,17 @@ def begin_overwriting(work: Path, fingerprint: str) -> None:
     if is_being_overwritten(work, fingerprint):
         return
     try:
-        if (work / SCENE_RECORD).is_file():
-            (work / SCENE_RECORD).replace(work / _PREVIOUS)
+        _set_record_back(work)
         shutil.rmtree(work / "strips", ignore_errors=True)
     except OSError as exc:
         raise output_error(work, exc) from exc
     write_json(work / _OVERWRITING, {"fingerprint": fingerprint})
+
+
+def _set_record_back(work: Path) -> None:
+    """The scene is finished no longer; what its record tells is still known."""
+    if (work / SCENE_RECORD).is_file():
+        (work / SCENE_RECORD).replace(work / _PREVIOUS)
 
 
 def is_being_overwritten(work: Path, fingerprint: str) -> bool:
