@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from geoseg.errors import ConfigError
-from geoseg.yaml_file import read_yaml, validate
+from geoseg.strict import Strict, validate
+from geoseg.yaml_file import read_yaml
 
 _UNITS_S = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 
@@ -20,11 +21,7 @@ _SHORT_S = 120
 """A time limit shorter than this leaves no room for a strip."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
-
-
-class TlsSettings(_Strict):
+class TlsSettings(Strict):
     """Certificates by which driver, scheduler and workers know each other; files that all of them can read."""
 
     ca: Path
@@ -42,7 +39,7 @@ class TlsSettings(_Strict):
         return self
 
 
-class _Cluster(_Strict):
+class _Cluster(Strict):
     workers: Workers | None = None
     """Processes that run networks; None chooses."""
     vector_workers: int = Field(0, ge=0)
@@ -75,7 +72,7 @@ class CudaCluster(_Cluster):
     """One process for each GPU of this machine, on the loopback interface."""
 
     kind: Literal["cuda"]
-    gpus: tuple[str, ...] | None = None
+    gpus: tuple[Annotated[str, BeforeValidator(lambda v: str(v) if type(v) is int else v)], ...] | None = None
     """Indices or UUIDs of the GPUs, as CUDA_VISIBLE_DEVICES takes them; None: all that this process may see."""
     threads: Annotated[int, Field(ge=1)] | None = None
     """CPU threads of each worker that runs networks; None shares the cores evenly."""
@@ -146,13 +143,13 @@ class KubernetesCluster(_Cluster):
     memory: str = Field("16Gi", pattern=r"^\d+[MGT]i$")
     gpus: int = Field(0, ge=0, le=1)
     """GPUs of a pod that runs networks."""
-    claims: dict[str, Path] = {}
+    claims: dict[str, Path] = Field(default_factory=dict)
     """Persistent volume claim → where it is mounted, in all pods and for the driver alike."""
     wait: Duration = "15 min"
     """How long the first pod may take to start."""
 
 
-class AddressCluster(_Strict):
+class AddressCluster(Strict):
     """A scheduler that runs already."""
 
     kind: Literal["address"]

@@ -4,14 +4,14 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from geoseg.contract import DEFAULT_MODEL
 from geoseg.errors import ConfigError
 from geoseg.grid.tiling import check_tiling, default_overlap
+from geoseg.strict import Strict, load
 from geoseg.vector.formats import LayerFormat
 from geoseg.vector.settings import VectorSettings
-from geoseg.yaml_file import read_yaml, validate
 
 
 def _ordered(value: tuple[float, float]) -> tuple[float, float]:
@@ -26,11 +26,7 @@ ValueRange = Annotated[tuple[float, float], AfterValidator(_ordered)]
 """Lowest and highest pixel value."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
-
-
-class LimitSettings(_Strict):
+class LimitSettings(Strict):
     """Sizes beyond which a header is not believed."""
 
     max_pixels: int = Field(400_000_000_000, gt=0)
@@ -43,7 +39,7 @@ class LimitSettings(_Strict):
     """Decoded bytes per stored byte."""
 
 
-class RunSettings(_Strict):
+class RunSettings(Strict):
     """Every key of a configuration file, and every option of `geoseg map`."""
 
     inputs: tuple[str, ...] = ()
@@ -140,7 +136,6 @@ class RunSettings(_Strict):
 
 def load_settings(config: Path | None, overrides: dict[str, Any]) -> RunSettings:
     """Settings from a YAML file (or the defaults) with the options of the command line on top; raises ConfigError."""
-    values = read_yaml(config) if config is not None else {}
     if config is not None:
-        validate(RunSettings, values, str(config))  # so that an error names the file and not the command line
-    return validate(RunSettings, {**values, **overrides}, "command line" if overrides else str(config))
+        load(RunSettings, config, {})  # so that an error of several keys names the file and not the command line
+    return load(RunSettings, config, overrides)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -25,6 +24,7 @@ from geoseg.errors import ConfigError, ModelError
 from geoseg.files import atomic, sha256_file
 from geoseg.grid.tiling import NETWORK_STRIDE
 from geoseg.legend import Legend
+from geoseg.strict import Strict
 
 CONTRACT_FILE = "contract.json"
 CONFIG_FILE = "config.json"
@@ -49,13 +49,7 @@ def _legend(value: object) -> object:
 LegendField = Annotated[InstanceOf[Legend], BeforeValidator(_legend), PlainSerializer(Legend.to_dict)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, populate_by_name=True
-    )
-
-
-class Scaling(_Frozen):
+class Scaling(Strict):
     """From pixel values to model input: (clip(x) / divide − mean) / std for each band; nodata becomes 0 after it."""
 
     divide: float = Field(default=255.0, gt=0)
@@ -78,7 +72,7 @@ _MOST_ENLARGED = 1.5
 """The network then takes 2.25 times the time and the memory; larger factors brought no better maps."""
 
 
-class PixelSize(_Frozen):
+class PixelSize(Strict):
     """Pixel sizes on the ground, in metres, that the model was trained on."""
 
     native: float = Field(gt=0)
@@ -117,7 +111,7 @@ class PixelSize(_Frozen):
         return round(16 * min(_MOST_ENLARGED, pixel_size_m / self.enlarged_to)) / 16
 
 
-class Source(_Frozen):
+class Source(Strict):
     """A data set the model was trained on."""
 
     name: str
@@ -126,8 +120,10 @@ class Source(_Frozen):
     """Labelled pixels that training could draw from, at their native size."""
 
 
-class Contract(_Frozen):
+class Contract(Strict):
     """What a model needs and promises; `contract.json` of a model directory."""
+
+    model_config = ConfigDict(populate_by_name=True)
 
     format: Literal[1] = FORMAT
     """Version of this file's form."""

@@ -3,17 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from geoseg.contract import Contract, DType, LegendField, PixelSize, Scaling
 from geoseg.contract import Source as SourceRecord
-from geoseg.yaml_file import read_yaml, validate
+from geoseg.strict import Strict, load, validate
 
 
-class ImportSettings(BaseModel):
+class ImportSettings(Strict):
     """The contract of the model, and its network where the weights do not tell it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     name: str = Field(min_length=1)
     version: str = "1"
@@ -51,6 +49,6 @@ class ImportSettings(BaseModel):
 
 def load_import_settings(path: Path) -> ImportSettings:
     """The settings in the YAML file `path`; raises ConfigError naming the first wrong key."""
-    settings = validate(ImportSettings, read_yaml(path), str(path))
+    settings = load(ImportSettings, path, {})
     settings.contract(str(path))
     return settings

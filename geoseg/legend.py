@@ -43,6 +43,7 @@ class LegendClass:
     """Geometry rule: building, road or area."""
 
     def __post_init__(self) -> None:
+        self._check_types()
         if not 1 <= self.id <= 254:
             raise ConfigError(
                 f"legend: class id {self.id} of '{self.name}' is not in 1–254 (0 is background, 255 nodata)."
@@ -57,6 +58,17 @@ class LegendClass:
             )
         if self.rule not in get_args(Rule):
             raise ConfigError(f"legend: rule '{self.rule}' of '{self.name}' is not one of {', '.join(get_args(Rule))}.")
+
+    def _check_types(self) -> None:
+        """Raise ConfigError for what a YAML or JSON file may hold instead of a number and words."""
+        if type(self.id) is not int:
+            raise ConfigError(f"legend: class id {self.id!r} of '{self.name}' is not a whole number.")
+        for key in ("name", "color", "layer", "rule"):
+            value = getattr(self, key)
+            if value is None and key == "color":
+                raise ConfigError(f"legend: class {self.id} has no color; quote it, as # begins a comment in YAML.")
+            if not isinstance(value, str) or not value.strip():
+                raise ConfigError(f"legend: {key} of class {self.id} is {value!r}, but a word is needed; quote it.")
 
     @property
     def rgb(self) -> tuple[int, int, int]:

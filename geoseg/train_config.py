@@ -7,24 +7,45 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from geoseg.contract import DEFAULT_MODEL, Contract, DType, LegendField, PixelSize, Scaling, load_contract
+from geoseg.errors import ConfigError
 from geoseg.legend import DEFAULT_LEGEND, Legend
-from geoseg.yaml_file import read_yaml, validate
+from geoseg.strict import Strict, validate
+from geoseg.town.palettes import check_palettes
+from geoseg.yaml_file import read_yaml
 
 LossName = Literal["cross_entropy", "focal", "dice", "lovasz"]
 Color = Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")]
 Byte = Annotated[int, Field(ge=0, le=255)]
-Ground = tuple[float, float, float, float]
+
+
+def _is_ground(ground: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    west, south, east, north = ground
+    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+        raise ValueError(f"{list(ground)} must be west, south, east, north in degrees")
+    return ground
+
+
+def _are_palettes(names: str) -> str:
+    try:
+        return check_palettes(names)
+    except ConfigError as exc:
+        raise ValueError(str(exc)) from None
+
+
+def _as_text(value: object) -> object:
+    return str(value) if type(value) is int else value
+
+
+Ground = Annotated[tuple[float, float, float, float], AfterValidator(_is_ground)]
 """West, south, east, north in degrees (EPSG:4326)."""
+PalettePatterns = tuple[Annotated[str, AfterValidator(_are_palettes)], ...]
+"""Names of palettes, or several joined by `+`."""
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
-
-
-class ModelSettings(_Settings):
+class ModelSettings(Strict):
     """The network to train, and what it starts from."""
 
     architecture: str = "Unet"
@@ -46,7 +67,7 @@ class ModelSettings(_Settings):
     """Keep the statistics of batch normalization as they are: for short trainings on few scenes."""
 
 
-class _Source(_Settings):
+class _Source(Strict):
     name: str
     licence: str = "unknown"
     root: Path
@@ -58,7 +79,7 @@ class _Source(_Settings):
     another class counts where it is drawn."""
     pixel_size_m: float | None = Field(default=None, gt=0)
     """Pixel size of images that do not tell it (no CRS)."""
-    draw_m: tuple[float, float] | None = None
+    draw_m: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
     """Pixel sizes to draw training windows at; None: the model's tolerated range."""
     draw_as_mapped: float = Field(default=0.0, ge=0, le=1)
     """Share of the windows that are drawn at the size that a map shows the network instead: mostly the image's own pixels,
@@ -73,6 +94,13 @@ class _Source(_Settings):
     """Groups that show the same ground; splitting them is an error."""
     validation_ground: Ground | None = None
     """Ground held out for validation: west, south, east, north in degrees."""
+
+    @field_validator("draw_m")
+    @classmethod
+    def _ordered(cls, sizes: tuple[float, float] | None) -> tuple[float, float] | None:
+        if sizes is not None and sizes[0] > sizes[1]:
+            raise ValueError(f"{list(sizes)} must be low, high")
+        return sizes
 
     @field_validator("group")
     @classmethod
@@ -167,12 +195,14 @@ class TownSource(_Source):
     """Training scenes."""
     validation_scenes: int = Field(default=8, ge=1)
     """Scenes of unseen seeds."""
-    palettes: tuple[str, ...]
+    palettes: Annotated[PalettePatterns, Field(min_length=1)]
     """Palettes of the training scenes, drawn by chance; several names joined by `+` are a medley of their traits."""
-    validation_palettes: tuple[str, ...] = ()
+    validation_palettes: PalettePatterns = ()
     """Palettes of the validation scenes; empty: the same."""
     downtown: float = Field(default=0, ge=0, le=1)
     """Share of the built-up blocks that hold podiums and towers, or are building sites; shadows are darker then."""
+    seed: int = Field(default=0, ge=0)
+    """Which towns: sources of one seed have the same streets and suns, however different they look."""
 
 
 Source = Annotated[
@@ -180,7 +210,7 @@ Source = Annotated[
 ]
 
 
-class Augment(_Settings):
+class Augment(Strict):
     """Random changes to training windows, each with its probability or strength; 0 switches it off."""
 
     flip: bool = True
@@ -201,7 +231,7 @@ class Augment(_Settings):
     """Probability of a cast shadow: a soft dark polygon."""
 
 
-class Optimization(_Settings):
+class Optimization(Strict):
     """How the weights are changed."""
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
@@ -218,7 +248,7 @@ class Optimization(_Settings):
     """Decay a step of the averaged weights that are validated and saved; 0: none."""
 
 
-class TrainConfig(_Settings):
+class TrainConfig(Strict):
     """One training, from data to model directory."""
 
     name: str
@@ -267,7 +297,7 @@ class TrainConfig(_Settings):
     """Threads of the network on a CPU; 0: PyTorch's choice."""
     devices: int | Literal["auto"] = "auto"
     """Accelerators to train on."""
-    precision: Literal["auto", "bf16", "32"] = "auto"
+    precision: Annotated[Literal["auto", "bf16", "32"], BeforeValidator(_as_text)] = "auto"
     """bfloat16 mixed precision or float32; auto: bfloat16 where the device computes in it, as elsewhere it is slower."""
     seed: int = 0
 

@@ -3,17 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from geoseg.strict import Strict, load
 from geoseg.vector.formats import LayerFormat
 from geoseg.vector.settings import VectorSettings
-from geoseg.yaml_file import read_yaml, validate
 
 
-class VectorizeSettings(BaseModel):
+class VectorizeSettings(Strict):
     """What is vectorized, and how."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     classes: Path
     """Class raster: a GeoTIFF of one uint8 band, 0 background, 255 nodata."""
@@ -37,5 +35,4 @@ class VectorizeSettings(BaseModel):
 
 def load_vectorize_settings(config: Path | None, given: dict[str, Any]) -> VectorizeSettings:
     """Settings from a YAML file, with those `given` on the command line on top; raises ConfigError."""
-    values = read_yaml(config) if config is not None else {}
-    return validate(VectorizeSettings, values | given, str(config) if config and not given else "command line")
+    return load(VectorizeSettings, config, given)

@@ -4,6 +4,7 @@ import pytest
 
 from geoseg.config import RunSettings, load_settings
 from geoseg.errors import ConfigError
+from geoseg.legend import Legend
 from geoseg.vectorize_config import VectorizeSettings, load_vectorize_settings
 from geoseg.yaml_file import read_yaml
 
@@ -60,6 +61,8 @@ def test_options_take_the_place_of_keys(tmp_path):
         ("shard: 3/2", "shard is '3/2', but must be I/N with I from 1 to N"),
         ("shard: x", "shard is 'x', but must be I/N"),
         ("shard: ''", "shard is '', but must be I/N"),
+        ("output: {{ out }}", r"c\.yaml: line 1: a key must be a word"),
+        ("output: 2024-13-01", r"c\.yaml: holds a value that cannot be .*quote it"),
     ],
 )
 def test_a_wrong_key_is_named_with_file_and_remedy(tmp_path, text, message):
@@ -67,6 +70,52 @@ def test_a_wrong_key_is_named_with_file_and_remedy(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ConfigError, match=message):
         load_settings(path, {})
+
+
+def test_one_size_of_a_rule_is_set_alone(tmp_path):
+    (tmp_path / "c.yaml").write_text("vector: {building: {min_area_m2: 12}, road: {min_hole_px: 5}}")
+    vector, default = load_settings(tmp_path / "c.yaml", {}).vector, RunSettings().vector
+    assert vector.building == default.building.model_copy(update={"min_area_m2": 12.0})
+    assert vector.road == default.road.model_copy(update={"min_hole_px": 5})
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "message"),
+    [
+        ("wrkers: 2", {"output": "o.gpkg"}, r"c\.yaml: unknown key 'wrkers'"),
+        ("workers: -1", {"classes": "c.tif", "output": "o.gpkg"}, r"c\.yaml: workers"),
+        ("workers: 1", {"output": "o.gpkg"}, r"c\.yaml: 'classes' is needed"),
+        ("workers: -1", {"classes": "c.tif", "output": "o.gpkg", "workers": -2}, r"command line: workers.*got -2"),
+    ],
+)
+def test_an_error_names_the_file_or_the_command_line(tmp_path, text, given, message):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_vectorize_settings(path, given)
+
+
+def test_what_contradicts_across_file_and_command_line_names_both(tmp_path):
+    (tmp_path / "c.yaml").write_text("quiet: true")
+    with pytest.raises(ConfigError, match=r"c\.yaml and the command line: quiet and verbose exclude"):
+        load_settings(tmp_path / "c.yaml", {"verbose": True})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": 111}, "name of class 1 is 111, but a word is needed"),
+        ({"name": ""}, "name of class 1 is ''"),
+        ({"color": None}, "class 1 has no color; quote it"),
+        ({"layer": 3}, "layer of class 1 is 3"),
+        ({"id": "1"}, "class id '1' of 'house' is not a whole number"),
+        ({"id": True}, "class id True of 'house' is not a whole number"),
+    ],
+)
+def test_a_class_is_of_a_number_and_words(change, message):
+    one = {"id": 1, "name": "house", "color": "#d7301f", "layer": "houses", "rule": "building"}
+    with pytest.raises(ConfigError, match=message):
+        Legend.from_dict([one | change])
 
 
 def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):

@@ -22,5 +22,9 @@ def demo_command(output: Path, workers: int | None) -> int:
     click.echo("IoU         " + ", ".join(f"{name} {iou:.3f}" for name, iou in result.iou.items()))
     click.echo(f"Nodata      {result.nodata_claimed} pixels of the collar got a class")
     click.echo(f"Preview     {result.preview}")
-    click.echo("OK" if result.exit_code == 0 else f"NOT GOOD: every IoU should be at least {ACCEPTABLE_IOU}")
+    click.echo(
+        "OK"
+        if result.exit_code == 0
+        else f"NOT GOOD: every IoU should be at least {ACCEPTABLE_IOU}, and no pixel of the collar in a class"
+    )
     return result.exit_code

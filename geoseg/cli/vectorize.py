@@ -5,14 +5,14 @@ from typing import Any, get_args
 
 import click
 
-from geoseg.vector.formats import LayerFormat, layer_files
+from geoseg.vector.formats import LayerFormat, layer_files, layers_name
 
 _PATH = click.Path(path_type=Path)
 
 
 @click.command("vectorize", short_help="Turn a class raster into a styled GeoPackage.")
 @click.argument("classes", type=_PATH, required=False)
-@click.option("-o", "--output", type=_PATH, help="GeoPackage to write.")
+@click.option("-o", "--output", type=_PATH, help="GeoPackage to write; for the other formats the name before _LAYER.")
 @click.option("--config", type=_PATH, help="YAML file; see configs/vectorize.yaml.")
 @click.option("--model", type=_PATH, help="Model directory that says the classes.  [default: the one that ships]")
 @click.option("--confidence", type=_PATH, help="Confidence raster on the same grid.")
@@ -32,5 +32,5 @@ def vectorize_command(config: Path | None, **options: Any) -> None:
     settings = load_vectorize_settings(config, {k: v for k, v in options.items() if v is not None})
     counts = vectorize(settings, lambda text: click.echo(f"warning: {text}", err=True))
     click.echo(", ".join(f"{count:,} {layer}" for layer, count in counts.items()))
-    files = layer_files(settings.output.parent, settings.output.stem, counts, settings.format)
+    files = layer_files(settings.output.parent, layers_name(settings.output, settings.format), counts, settings.format)
     click.echo(f"written: {', '.join(str(path) for path in files)}")

@@ -3,17 +3,15 @@
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from geoseg.config import BandNumbers, ValueRange
 from geoseg.contract import DEFAULT_MODEL
-from geoseg.yaml_file import read_yaml, validate
+from geoseg.strict import Strict, load
 
 
-class EvaluateSettings(BaseModel):
+class EvaluateSettings(Strict):
     """What is compared, and how."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     prediction: Path
     """Class raster (GeoTIFF), GeoPackage or GeoJSON."""
@@ -72,5 +70,4 @@ class EvaluateSettings(BaseModel):
 
 def load_evaluate_settings(config: Path | None, given: dict[str, Any]) -> EvaluateSettings:
     """Settings from a YAML file, with those `given` on the command line on top; raises ConfigError."""
-    values = read_yaml(config) if config is not None else {}
-    return validate(EvaluateSettings, values | given, str(config) if config and not given else "command line")
+    return load(EvaluateSettings, config, given)

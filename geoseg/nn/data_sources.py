@@ -206,6 +206,10 @@ def _split_by_group(scenes: list[LabelledScene], source: Source) -> list[Labelle
 
 
 def _split_by_ground(scene: LabelledScene, ground: Ground) -> Iterator[LabelledScene]:
+    """The parts of a scene outside of `ground` and in it; what its group holds out already stays held out."""
+    if scene.validation:
+        yield scene
+        return
     if scene.grid is None:
         raise TrainingError(
             f"{scene.path}: no CRS, so it cannot be split by ground. Use `group` and `validation_groups`."

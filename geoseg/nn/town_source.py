@@ -1,6 +1,5 @@
 """Rendered towns as a training source: rendered once into a folder, read from there ever after."""
 
-import json
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -11,14 +10,15 @@ from pathlib import Path
 from PIL import Image
 
 from geoseg.errors import TrainingError
+from geoseg.files import read_json, write_json
 from geoseg.threads import cores
 from geoseg.town.chips import chip, chip_settings
 from geoseg.town.settings import TownSettings
 from geoseg.train_config import TownSource
 
 _LISTING = "towns.json"
-_TRAINING_SEED, _VALIDATION_SEED = 1, 2
-"""Two endless series of chips: no town of one is in the other."""
+_TRAINING, _VALIDATION = 1, 2
+"""Two endless series of chips: no town of one is in the other, nor in those of another `seed`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,23 +37,25 @@ def town_chips(source: TownSource) -> list[TownChip]:
     Raises TrainingError where `root` holds towns of other settings.
     """
     listing = source.root / _LISTING
-    settings = source.model_dump(mode="json", include={"size_px", "palettes", "validation_palettes", "downtown"})
-    if listing.is_file() and json.loads(listing.read_text()) != settings:
+    settings = source.model_dump(
+        mode="json", include={"size_px", "palettes", "validation_palettes", "downtown", "seed"}
+    )
+    if (found := read_json(listing)) is not None and {"seed": 0, **found} != settings:
         raise TrainingError(f"{source.root}: holds towns of other settings; remove the folder or name another one.")
     source.root.mkdir(parents=True, exist_ok=True)
-    listing.write_text(json.dumps(settings))
+    write_json(listing, settings)
     unseen = source.validation_palettes or source.palettes
-    training = _series(source, _TRAINING_SEED, source.scenes, source.palettes)
-    return [*training, *_series(source, _VALIDATION_SEED, source.validation_scenes, unseen)]
+    training = _series(source, _TRAINING, source.scenes, source.palettes)
+    return [*training, *_series(source, _VALIDATION, source.validation_scenes, unseen)]
 
 
-def _series(source: TownSource, seed: int, count: int, palettes: tuple[str, ...]) -> Iterator[TownChip]:
-    towns = TownSettings(seed=seed, downtown=source.downtown)
+def _series(source: TownSource, part: int, count: int, palettes: tuple[str, ...]) -> Iterator[TownChip]:
+    towns = TownSettings(seed=2 * source.seed + part, downtown=source.downtown)
     render = partial(_render, source.root, towns, source.size_px, palettes)
     with ProcessPoolExecutor(cores()) as pool:
         pixel_sizes = list(pool.map(render, range(count), chunksize=4))
-    for number, pixel_size_m, validation in zip(range(count), pixel_sizes, repeat(seed == _VALIDATION_SEED)):
-        yield TownChip(*_paths(source.root, seed, number), pixel_size_m, validation)
+    for number, pixel_size_m, validation in zip(range(count), pixel_sizes, repeat(part == _VALIDATION)):
+        yield TownChip(*_paths(source.root, towns.seed, number), pixel_size_m, validation)
 
 
 def _render(root: Path, towns: TownSettings, size_px: int, palettes: tuple[str, ...], number: int) -> float:

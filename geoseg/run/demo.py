@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.config import RunSettings
+from geoseg.config import load_settings
 from geoseg.contract import load_contract
 from geoseg.errors import OutputError
 from geoseg.files import check_folder, output_error
@@ -45,6 +45,8 @@ def run_demo(output: Path, town: TownSettings = TOWN, workers: int | None = None
     Raises OutputError where it cannot be written or mapped, and what `map_scenes` raises.
     """
     check_folder(output, "-o")
+    given = {"inputs": (str(output / "imagery" / "town.tif"),), "output": output / "map", "workers": workers}
+    settings = load_settings(None, {**given, "overwrite": True})
     scene = output / "imagery" / "town.tif"
     truth = output / "truth"
     try:
@@ -55,7 +57,6 @@ def run_demo(output: Path, town: TownSettings = TOWN, workers: int | None = None
     planned = plan_town(town)
     write_scene(planned, scene)
     write_truth(planned, truth)
-    settings = RunSettings(inputs=(str(scene),), output=output / "map", workers=workers, overwrite=True)
     run = map_scenes(settings)
     (result,) = run.results
     if result.status not in ("done", "up to date"):

@@ -22,7 +22,7 @@ from geoseg.run.corrections import set_aside
 from geoseg.run.find import OWN_FOLDER
 from geoseg.threads import terminable
 from geoseg.vector.exchange import write_layers
-from geoseg.vector.formats import SUFFIXES, check_place, layer_files
+from geoseg.vector.formats import SUFFIXES, check_place, layer_files, layers_name
 from geoseg.vector.geopackage import write_geopackage
 from geoseg.vector.job import VectorJob, block_rows
 from geoseg.vector.metadata import GeoPackageMeta, extent_of
@@ -73,26 +73,28 @@ def _write(settings: VectorizeSettings, scene: Scene, job: VectorJob, warn: Call
     features = assemble(job, _parts(job, settings.workers), warn)
     chunks = [(layer, features.get(layer.name, ())) for layer in layers]
     if settings.format != "geopackage":
-        files = layer_files(target.parent, target.stem, [layer.name for layer in layers], settings.format)
-        _keep(target, files, warn)
-        work = _work(target)
+        files = layer_files(
+            target.parent, layers_name(target, settings.format), [layer.name for layer in layers], settings.format
+        )
+        _keep(settings, files, warn)
+        work = _work(settings)
         return write_layers(files, chunks, job.crs, lambda p: ledger.note_layer(work, p) if work else None)
     meta, project = _meta(settings, scene, job), target.with_suffix(".qgz")
-    _keep(target, (target, project), warn)
+    _keep(settings, (target, project), warn)
     counts = write_geopackage(target, chunks, meta=meta)
     write_project(project, layers, meta=meta, geopackage=target.name)
     return counts
 
 
-def _keep(target: Path, files: tuple[Path, ...], warn: Callable[[str], None]) -> None:
+def _keep(settings: VectorizeSettings, files: tuple[Path, ...], warn: Callable[[str], None]) -> None:
     """Set aside what people changed in the files that will be written, also where they are those of a map."""
-    for text in set_aside(_work(target), "", files):
+    for text in set_aside(_work(settings), "", files):
         warn(text)
 
 
-def _work(target: Path) -> Path | None:
+def _work(settings: VectorizeSettings) -> Path | None:
     """The work folder of the map of that name, if there is one."""
-    work = target.parent / OWN_FOLDER / target.stem
+    work = settings.output.parent / OWN_FOLDER / layers_name(settings.output, settings.format)
     return work if work.is_dir() else None
 
 

@@ -12,7 +12,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely import LineString
 
-from geoseg.town.geometry import lines_of, round_coords, turned
+from geoseg.town.geometry import lines_of, main_axis, round_coords, turned
 from geoseg.town.lines import Source, cells, named, noded, without_stubs
 from geoseg.town.roundabout import with_roundabouts
 
@@ -177,7 +177,7 @@ def _splits(rng: np.random.Generator, polygon: Any, area_m2: float) -> list[Sour
         piece = todo.pop()
         if piece.area < area_m2 * rng.uniform(0.9, 1.6):
             continue
-        heading, reach = _long_axis(piece)
+        heading, reach, *_ = main_axis(piece)
         center = shapely.line_interpolate_point(
             _axis_line(piece, heading, reach), rng.uniform(0.4, 0.6), normalized=True
         )
@@ -188,15 +188,6 @@ def _splits(rng: np.random.Generator, polygon: Any, area_m2: float) -> list[Sour
         halves = shapely.get_parts(shapely.ops.split(piece, cut))
         todo += [h for h in halves if h.area < piece.area * 0.95]
     return found
-
-
-def _long_axis(polygon: Any) -> tuple[float, float]:
-    """Heading of the longer side of the least rectangle around a polygon, and its length."""
-    corners = np.array(polygon.minimum_rotated_rectangle.exterior.coords)
-    sides = np.diff(corners, axis=0)[:2]
-    lengths = np.hypot(sides[:, 0], sides[:, 1])
-    side = sides[int(np.argmax(lengths))]
-    return float(np.arctan2(side[1], side[0])), float(lengths.max())
 
 
 def _axis_line(polygon: Any, heading: float, reach: float) -> Any:
@@ -253,7 +244,7 @@ def _with_culs_de_sac(
 
 def _cul_de_sac(rng: np.random.Generator, block: Any) -> list[Source]:
     """A lane from the middle of a short side to the middle of the block, if there is room for houses on both sides."""
-    heading, reach = _long_axis(block)
+    heading, reach, *_ = main_axis(block)
     if block.area < 9_000 or block.area / reach < 82:
         return []
     center = np.array([block.centroid.x, block.centroid.y])

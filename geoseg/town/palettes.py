@@ -191,15 +191,20 @@ _MEDLEY = 51
 
 
 @lru_cache(maxsize=16)
+def check_palettes(names: str) -> str:
+    """`names` as it is; raises ConfigError where one of those joined by `+` is not there."""
+    for name in names.split("+"):
+        if name not in PALETTES:
+            raise ConfigError(f"town: palette '{name}' is unknown; there are {', '.join(PALETTES)}.")
+    return names
+
+
 def palette_of(names: str, seed: int) -> Palette:
     """The palette of that name; of several joined by `+`, a medley: each trait is that of one of them.
 
     Raises ConfigError for a name that is not there.
     """
-    mixed = names.split("+")
-    for name in mixed:
-        if name not in PALETTES:
-            raise ConfigError(f"town: palette '{name}' is unknown; there are {', '.join(PALETTES)}.")
+    mixed = check_palettes(names).split("+")
     rng = element_rng(seed, _MEDLEY)
     drawn = {trait.name: PALETTES[mixed[int(rng.integers(len(mixed)))]] for trait in fields(Palette)}
     return Palette(**{trait: getattr(palette, trait) for trait, palette in drawn.items()})

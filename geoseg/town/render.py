@@ -72,10 +72,11 @@ def _index_of(town: Town) -> _Index:
     boxes[:, :2] += np.minimum(push, 0)
     boxes[:, 2:] += np.maximum(push, 0)
     order = np.argsort(heights, kind="stable")
+    pavements = road_polygons(town.roads, pavements=True)
     return _Index(
         surfaces=shapely.STRtree([s.area for s in town.surfaces]),
-        roads=shapely.STRtree(road_polygons(town.roads, pavements=True)),
-        pavements=road_polygons(town.roads, pavements=True),
+        roads=shapely.STRtree(pavements),
+        pavements=pavements,
         carriageways=road_polygons(town.roads),
         objects=shapely.STRtree(shapely.box(*boxes[order].T)),
         order=order,

@@ -19,6 +19,11 @@ def layer_files(folder: Path, name: str, layers: Iterable[str], how: LayerFormat
     return tuple(folder / f"{name}_{layer}{SUFFIXES[how]}" for layer in layers)
 
 
+def layers_name(output: Path, how: LayerFormat) -> str:
+    """What the files of `output` are called before `_LAYER`: its name, less a suffix of a format if it has one."""
+    return output.stem if how == "geopackage" or output.suffix in SUFFIXES.values() else output.name
+
+
 def check_place(path: Path) -> None:
     """Raise ConfigError for a path that pyogrio would take for one in an archive, or with parameters."""
     if "!" in str(path.absolute()) or ";" in path.name:

@@ -1,24 +1,36 @@
 """The settings of vectorizing: sizes on the ground, with floors in pixels for coarse imagery."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from geoseg.legend import Rule
+from geoseg.strict import Strict
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+class _Settings(Strict):
+    model_config = ConfigDict(strict=True)
 
 
-class RuleSettings(_Strict):
+class RuleSettings(_Settings):
     """How the polygons of one geometry rule are filtered."""
 
-    min_area_m2: float = Field(ge=0, description="Polygons smaller than this on the ground are dropped.")
-    min_hole_m2: float = Field(ge=0, description="Holes smaller than this are filled, unless a feature lies in them.")
-    min_area_px: int = Field(ge=0, description="The same in pixels: what counts where pixels are large.")
-    min_hole_px: int = Field(ge=0, description="The same in pixels for holes.")
+    min_area_m2: float = Field(default=20.0, ge=0, description="Polygons smaller than this on the ground are dropped.")
+    min_hole_m2: float = Field(
+        default=10.0, ge=0, description="Holes smaller than this are filled, unless a feature lies in them."
+    )
+    min_area_px: int = Field(default=4, ge=0, description="The same in pixels: what counts where pixels are large.")
+    min_hole_px: int = Field(default=2, ge=0, description="The same in pixels for holes.")
 
 
-class BuildingSettings(_Strict):
+class BuildingRuleSettings(RuleSettings):
+    """The same of buildings: sheds and courtyards are smaller than what else is worth a feature."""
+
+    min_area_m2: float = Field(default=8.0, ge=0, description="Polygons smaller than this on the ground are dropped.")
+    min_hole_m2: float = Field(
+        default=4.0, ge=0, description="Holes smaller than this are filled, unless a feature lies in them."
+    )
+
+
+class BuildingSettings(_Settings):
     """How walls are squared."""
 
     enabled: bool = Field(default=True, description="Whether buildings are squared; else they keep their outline.")
@@ -45,7 +57,7 @@ class BuildingSettings(_Strict):
     )
 
 
-class CenterlineSettings(_Strict):
+class CenterlineSettings(_Settings):
     """How roads are thinned to lines."""
 
     enabled: bool = Field(default=True, description="Whether roads also become centrelines.")
@@ -75,7 +87,7 @@ class CenterlineSettings(_Strict):
     simplify_m: float = Field(default=0.3, ge=0, description="Lines may move by this much when vertices are dropped.")
 
 
-class VectorSettings(_Strict):
+class VectorSettings(_Settings):
     """Everything that decides what the layers look like."""
 
     simplify_m: float | None = Field(
@@ -84,9 +96,9 @@ class VectorSettings(_Strict):
         description="Borders may move by this much on the ground when vertices are dropped; null: `simplify_px` pixels; 0: not at all.",
     )
     simplify_px: float = Field(default=1.75, ge=0, description="The same in pixels, where `simplify_m` is null.")
-    building: RuleSettings = RuleSettings(min_area_m2=8.0, min_hole_m2=4.0, min_area_px=4, min_hole_px=2)
-    road: RuleSettings = RuleSettings(min_area_m2=20.0, min_hole_m2=10.0, min_area_px=4, min_hole_px=2)
-    area: RuleSettings = RuleSettings(min_area_m2=20.0, min_hole_m2=10.0, min_area_px=4, min_hole_px=2)
+    building: BuildingRuleSettings = BuildingRuleSettings()
+    road: RuleSettings = RuleSettings()
+    area: RuleSettings = RuleSettings()
     buildings: BuildingSettings = BuildingSettings()
     cut_m: float | None = Field(
         default=None,

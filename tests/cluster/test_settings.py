@@ -40,7 +40,7 @@ def test_the_files_that_ship_name_every_key_with_its_default(path):
     for key in values:
         field = type(cluster).model_fields[key]
         if not field.is_required() and key != "address":
-            assert getattr(cluster, key) == field.default, key
+            assert getattr(cluster, key) == field.get_default(call_default_factory=True), key
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,18 @@ def test_a_mosaic_joins_neighbours_and_splits_by_ground(tmp_path):
     assert (np.concatenate([training.label, validation.label], axis=1) == whole).all()
 
 
+def test_groups_and_ground_are_held_out_together(tmp_path):
+    """The ground is the first image; the group that is held out is the third."""
+    one = source("rasters", MAKERS["rasters"](tmp_path / "a"))
+    west = pyproj.Transformer.from_crs("EPSG:32633", "EPSG:4326", always_xy=True).transform(
+        ORIGIN[0] + (SIDE - 0.4) / 2, ORIGIN[1]
+    )[0]
+    data = read(tmp_path, one | {"validation_ground": [10.0, 40.0, west, 60.0]})
+    assert [s.group for s in data.training if (s.label < IGNORE).all()] == ["1"]
+    assert {s.group for s in data.validation} == {"0", "2"}
+    assert (next(s for s in data.validation if s.group == "2").label == squares(2)[1]).all()
+
+
 def test_the_collar_of_one_image_hides_nothing_of_another_in_a_mosaic(tmp_path):
     """The second image overlaps the first and the third, with data in its middle only."""
     root = MAKERS["rasters"](tmp_path / "a")
@@ -327,6 +339,30 @@ def test_labels_of_broken_numbers_are_refused(tmp_path):
     write_tiff(root / "labels" / "a0.tif", squares(0)[1].astype(np.float32) * np.float32(0.999))
     with pytest.raises(TrainingError, match="must be whole numbers"):
         read(tmp_path, source("rasters", root))
+
+
+TOWNS = {"name": "t", "form": "town", "palettes": ["desert"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"palettes": ["lunar"]}, "palette 'lunar' is unknown"),
+        ({"validation_palettes": ["desert+lunar"]}, "palette 'lunar' is unknown"),
+        ({"palettes": []}, "palettes"),
+        ({"draw_m": [0.8, 0.3]}, r"draw_m: \[0.8, 0.3\] must be low, high"),
+        ({"draw_m": [0, 0.3]}, "draw_m"),
+        ({"validation_ground": [2.0, 1.0, 1.0, 2.0]}, "must be west, south, east, north"),
+    ],
+)
+def test_ranges_and_palettes_of_a_source_are_checked(change, message, tmp_path):
+    path = settings(tmp_path, TOWNS | {"root": str(tmp_path)} | change)
+    with pytest.raises(ConfigError, match=message):
+        load_train_config(path)
+
+
+def test_precision_may_be_a_number(tmp_path):
+    assert load_train_config(settings(tmp_path, source("rasters", tmp_path), precision=32)).precision == "32"
 
 
 @pytest.mark.parametrize("values", [{"building": [256]}, {"building": [-1]}])
@@ -569,5 +605,9 @@ def test_rendered_towns_are_kept_and_towns_of_other_settings_refused(tmp_path):
     written = first[0].image.stat().st_mtime_ns
     assert town_chips(source.model_copy(update={"scenes": 2})) == [*first[:2], first[3]]
     assert first[0].image.stat().st_mtime_ns == written
+    (tmp_path / "towns.json").write_text('{"size_')  # as a full disk leaves it
+    assert town_chips(source) == first
+    other = town_chips(source.model_copy(update={"seed": 4, "root": tmp_path / "other"}))
+    assert not {c.image.read_bytes() for c in other} & {c.image.read_bytes() for c in first}
     with pytest.raises(TrainingError, match="towns of other settings"):
         town_chips(source.model_copy(update={"downtown": 0.0}))

@@ -29,6 +29,9 @@ def test_a_demo_that_cannot_be_is_said_in_one_line(tmp_path, capsys, monkeypatch
     (tmp_path / "file").write_text("")
     assert main(["demo", "-o", str(tmp_path / "file")]) == 2
     assert "must be a folder" in capsys.readouterr().err
+    assert main(["demo", "-o", str(tmp_path / "new"), "--workers", "-1"]) == 2
+    assert "command line: workers: input should be greater than or equal to 0" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()  # nothing was rendered for it
     (tmp_path / "map").mkdir()
     (tmp_path / "map" / "town.gpkg-wal").write_text("")  # as QGIS leaves it while the map is open
     with pytest.raises(OutputError, match="is open in another program"):

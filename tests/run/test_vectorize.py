@@ -61,7 +61,7 @@ def test_workers_and_formats_change_nothing(classes, tmp_path):
     assert one == two
     expected = layers(tmp_path / "one.gpkg")
     for name, kind, suffix in (("a", "geoparquet", "parquet"), ("b", "flatgeobuf", "fgb")):
-        counts = vectorize(VectorizeSettings(classes=classes, output=tmp_path / f"{name}.x", format=kind))
+        counts = vectorize(VectorizeSettings(classes=classes, output=tmp_path / name, format=kind))
         assert counts == one
         for layer in LAYERS:
             path = tmp_path / f"{name}_{layer}.{suffix}"
@@ -161,6 +161,14 @@ def test_the_command_names_the_files_that_it_wrote(classes, tmp_path, capsys, ki
     assert main(["vectorize", str(classes), "-o", str(tmp_path / "x.gpkg"), "--format", kind]) == 0
     told = capsys.readouterr().out.splitlines()[-1].removeprefix("written: ").split(", ")
     assert sorted(told) == sorted(str(p) for p in tmp_path.iterdir() if p.suffix in (".gpkg", ".parquet", ".fgb"))
+
+
+def test_a_name_with_a_dot_is_a_name(classes, tmp_path, capsys):
+    for output in ("area.2023", "area.2024", "whole.fgb"):
+        assert main(["vectorize", str(classes), "-o", str(tmp_path / output), "--format", "flatgeobuf"]) == 0
+    assert "area.2024_buildings.fgb" in capsys.readouterr().out
+    expected = {f"{name}_{layer}.fgb" for name in ("area.2023", "area.2024", "whole") for layer in LAYERS}
+    assert {p.name for p in tmp_path.iterdir()} == expected
 
 
 def test_a_killed_process_is_said_in_one_line(classes, tmp_path, capsys, monkeypatch):

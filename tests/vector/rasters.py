@@ -9,7 +9,7 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from geoseg.legend import DEFAULT_LEGEND
-from geoseg.vector.settings import BuildingSettings, RuleSettings, VectorSettings
+from geoseg.vector.settings import BuildingSettings, VectorSettings
 from geoseg.vector.vectorize import VectorJob
 
 UTM = Affine(0.3, 0, 500_000, 0, -0.3, 4_500_000)
@@ -34,7 +34,7 @@ def write_tif(path: Path, values: np.ndarray, transform: Affine, epsg: int) -> P
 
 def settings(**changes) -> VectorSettings:
     """Nothing dropped, filled, simplified or squared, unless said otherwise."""
-    nothing = RuleSettings(min_area_m2=0.0, min_hole_m2=0.0, min_area_px=0, min_hole_px=0)
+    nothing = {"min_area_m2": 0.0, "min_hole_m2": 0.0, "min_area_px": 0, "min_hole_px": 0}
     plain = {"simplify_m": 0.0, "buildings": BuildingSettings(enabled=False)}
     return VectorSettings(**plain | {"building": nothing, "road": nothing, "area": nothing} | changes)
 
