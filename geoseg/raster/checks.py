@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyproj
 from rasterio.crs import CRS
 from rasterio.enums import Interleaving
 from rasterio.errors import CRSError, RasterioError
@@ -215,15 +216,24 @@ def north_up(path: Path, transform: Transform, shape: tuple[int, int]) -> Transf
     return a, 0.0, c, 0.0, e, f
 
 
+def _has_place(crs: CRS, west: float, east: float, south: float, north: float) -> bool:
+    """Whether the middle of a projected grid has a longitude and a latitude; a site's own system is nowhere on the Earth."""
+    flat = pyproj.CRS.from_wkt(crs.to_wkt()).to_2d()
+    if flat.geodetic_crs is None:
+        return True
+    to_degrees = pyproj.Transformer.from_crs(flat, flat.geodetic_crs.to_2d(), always_xy=True)
+    return all(map(math.isfinite, to_degrees.transform((west + east) / 2, (south + north) / 2)))
+
+
 def _check_on_earth(path: Path, crs: CRS, transform: Transform, shape: tuple[int, int]) -> None:
-    """Raise NotGeoreferenced where degrees are none: a projected grid that was given a geographic CRS."""
+    """Raise NotGeoreferenced where the scene has no place in its CRS: its grid is that of another one."""
     a, _, west, _, e, north = transform
     south, east = north + e * shape[0], west + a * shape[1]
     if crs.is_geographic:
         turn = 2 * math.pi / crs.units_factor[1]
         believable = max(abs(south), abs(north)) <= turn / 4 - e and max(abs(west), abs(east)) <= turn + a
     else:
-        believable = max(map(abs, (south, north, west, east))) < 1e9
+        believable = max(map(abs, (south, north, west, east))) < 1e9 and _has_place(crs, west, east, south, north)
     if not believable:
         raise NotGeoreferenced(
             f"{path}: its corners ({west:g}, {north:g}) and ({east:g}, {south:g}) do not lie in '{_crs_name(crs)}'. "

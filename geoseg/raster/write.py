@@ -1,6 +1,6 @@
 """The rasters that a scene leaves: the class raster and, if asked, the confidence, as Cloud-Optimized GeoTIFFs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,10 +50,13 @@ def is_own(path: Path, tags: Mapping[str, str]) -> bool:
         return False
 
 
-def write_cog(target: Path, source: StripRaster, spec: RasterSpec) -> None:
+def write_cog(
+    target: Path, source: StripRaster, spec: RasterSpec, replacing: Callable[[Path], None] = lambda _: None
+) -> None:
     """Write the rows of `source` as a Cloud-Optimized GeoTIFF, atomically and in bounded memory.
 
-    The bytes depend on the pixels and on `spec` only, not on how the scene was cut into strips.
+    The bytes depend on the pixels and on `spec` only, not on how the scene was cut into strips. `replacing` is called with
+    the whole file before it takes its place.
     """
     with atomic(target) as tmp:
         flat = tmp.with_name(f"{tmp.name}.flat.tif")
@@ -71,6 +74,7 @@ def write_cog(target: Path, source: StripRaster, spec: RasterSpec) -> None:
                 num_threads=str(min(_THREADS, cores())),
             )
             check_written(tmp, target)
+            replacing(tmp)
         finally:
             flat.unlink(missing_ok=True)
 

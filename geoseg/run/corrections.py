@@ -42,7 +42,7 @@ def set_aside(work: Path | None, fingerprint: str, outputs: Iterable[Path]) -> l
 
 
 def set_aside_rasters(work: Path, raster: Path, tags: Mapping[str, str], style: Path | None) -> list[str]:
-    """Rename a raster that is none of geoseg's, and a style that people saved; returns a line for each.
+    """Rename a raster that is not as geoseg wrote it, and a style that people saved; returns a line for each.
 
     Args:
         work: the work folder of the scene.
@@ -55,7 +55,7 @@ def set_aside_rasters(work: Path, raster: Path, tags: Mapping[str, str], style: 
     """
     last, told = ledger.last_record(work), []
     records = [] if last is None else [last]
-    if raster.is_file() and _is_foreign(raster, records) and not is_own(raster, tags):
+    if raster.is_file() and _is_not_ours(raster, tags, records, ledger.noted_raster(work, raster)):
         kept = _free_name(raster)
         told.append(_kept_as(raster, kept))
         beside = raster.with_name(f"{raster.name}.aux.xml")
@@ -123,6 +123,12 @@ _TELL: dict[str, Callable[[Path], bool]] = {".qgz": is_project_as_written, ".qml
 def _is_foreign(path: Path, records: list[dict[str, Any]]) -> bool:
     """Whether a file that does not tell by itself is in none of the records."""
     return path.suffix not in (".gpkg", *_TELL) and not any(path.name in r["sha256"] for r in records)
+
+
+def _is_not_ours(raster: Path, tags: Mapping[str, str], records: list[dict[str, Any]], noted: str | None) -> bool:
+    """Whether a raster is not as geoseg wrote it: its digest tells; where none is recorded, its metadata does."""
+    written = [*(r["sha256"][raster.name] for r in records if raster.name in r["sha256"]), *([noted] if noted else [])]
+    return sha256_file(raster) not in written if written else not is_own(raster, tags)
 
 
 def _free_name(path: Path) -> Path:

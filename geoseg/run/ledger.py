@@ -3,6 +3,7 @@
 OUT/.geoseg/NAME/scene.json               last: the scene is finished (or partial), with the digests of its outputs
 OUT/.geoseg/NAME/previous.json            while the scene is mapped anew: its last scene record
 OUT/.geoseg/NAME/published.json           from its first layer to its scene record: what is or was written, and what was set aside for it
+OUT/.geoseg/NAME/X.tif.written            digest of a raster X.tif that takes its place, until the scene record tells it
 OUT/.geoseg/NAME/overwriting.json         from the begin to the end of a run that overwrites the scene: what is done since counts
 OUT/.geoseg/NAME/strips/00000-00004.tif   classes and confidence of tile rows 0–3
 OUT/.geoseg/NAME/strips/00000-00004.json  its record; a strip is committed when this is there
@@ -22,6 +23,7 @@ SCENE_RECORD = "scene.json"
 _PREVIOUS = "previous.json"
 _PUBLISHED = "published.json"
 _OVERWRITING = "overwriting.json"
+_WRITTEN = ".written"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,8 +173,8 @@ def end_overwriting(work: Path) -> None:
 def finish(work: Path, record: dict[str, Any]) -> None:
     """Write the scene record, then remove the work that is no longer needed; a partial scene keeps its strips."""
     write_json(work / SCENE_RECORD, record)
-    for name in (_PREVIOUS, _PUBLISHED):
-        (work / name).unlink(missing_ok=True)
+    for path in (work / _PREVIOUS, work / _PUBLISHED, *work.glob(f"*{_WRITTEN}")):
+        path.unlink(missing_ok=True)
     shutil.rmtree(work / "vector", ignore_errors=True)
     if record["status"] == "done":
         shutil.rmtree(work / "strips", ignore_errors=True)
@@ -195,6 +197,21 @@ def note_layer(work: Path, path: Path) -> None:
     """Leave word of one layer that is written, before all are: it is no file of somebody else."""
     last = publication(work) or {"fingerprint": "", "sha256": {}, "told": []}
     note_publication(work, {**last, "sha256": {**last["sha256"], path.name: sha256_file(path)}})
+
+
+def note_raster(work: Path, target: Path, written: Path) -> None:
+    """Leave word of the raster that is about to become `target`."""
+    _word_of(work, target).write_text(sha256_file(written), encoding="utf-8")
+
+
+def noted_raster(work: Path, target: Path) -> str | None:
+    """What `note_raster` left, if the run ended before the scene record."""
+    word = _word_of(work, target)
+    return word.read_text(encoding="utf-8") if word.is_file() else None
+
+
+def _word_of(work: Path, target: Path) -> Path:
+    return work / f"{target.name}{_WRITTEN}"
 
 
 def note_publication(work: Path, written: dict[str, Any]) -> None:

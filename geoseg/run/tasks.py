@@ -195,7 +195,8 @@ class RasterTask:
             return Rasters({})
         tags = {"CLASSES": ",".join(legend.category_names)} if is_classes else {"UNIT": "percent"}
         texts = _sidecars(target, legend) if is_classes else {}
-        kept = set_aside_rasters(plan.work, target, tags, target.with_suffix(".qml") if is_classes else None)
+        style = target.with_suffix(".qml") if is_classes else None
+        kept = set_aside_rasters(plan.work, target, tags, style)
         source = StripRaster(strip_files(plan, self.failed), plan.scene.width, self.band)
         spec = RasterSpec(
             height=plan.scene.height,
@@ -208,7 +209,13 @@ class RasterTask:
         )
         for path, text in texts.items():
             _write_text(path, text)
-        write_cog(target, source, spec)
+
+        def replacing(written: Path) -> None:
+            """Ask again at the last moment, and leave word of what will stand there: it is not somebody else's."""
+            kept.extend(set_aside_rasters(plan.work, target, tags, None))
+            ledger.note_raster(plan.work, target, written)
+
+        write_cog(target, source, spec, replacing)
         return Rasters(_digests((target, *texts)), tuple(kept))
 
 
@@ -289,23 +296,32 @@ class PublishTask:
 
         plan, outputs, layers = self.plan, self.plan.outputs, layers_of(self.job.legend)
         project = () if outputs.project is None else (outputs.project,)
-        kept = set_aside(plan.work, plan.fingerprint, (*outputs.layers, *project))
-        warnings = [*kept]
+        kept: list[str] = []
+
+        def keep(*paths: Path) -> None:
+            """Set aside what people changed; asked again at the last moment, for layers of a large scene take their time."""
+            kept[:] = set_aside(plan.work, plan.fingerprint, paths)
+
+        keep(*outputs.layers, *project)
+        warnings: list[str] = []
         features = assemble(self.job, list(self.parts), warnings.append)
         chunks = [(layer, features.get(layer.name, ())) for layer in layers]
         if outputs.project is None:
             # Left word of one by one: a GeoPackage tells by itself whose it is, these do not.
-            counts = write_layers(outputs.layers, chunks, plan.crs_wkt, lambda p: ledger.note_layer(plan.work, p))
+            counts = write_layers(
+                outputs.layers, chunks, plan.crs_wkt, replacing=keep, written=lambda p: ledger.note_layer(plan.work, p)
+            )
             tables = None
         else:
             from geoseg.vector.geopackage import write_geopackage
             from geoseg.vector.project import write_project
 
             (geopackage,), meta = outputs.layers, self._meta()
-            counts = write_geopackage(geopackage, chunks, meta=meta)
+            counts = write_geopackage(geopackage, chunks, meta=meta, replacing=keep)
+            keep(outputs.project)
             write_project(outputs.project, layers, meta=meta, geopackage=geopackage.name)
             tables = written_digests(geopackage)
-        published = Published(counts, _digests((*outputs.layers, *project)), tables, tuple(warnings))
+        published = Published(counts, _digests((*outputs.layers, *project)), tables, (*kept, *warnings))
         written = {"fingerprint": plan.fingerprint, "sha256": published.sha256, "told": kept}
         ledger.note_publication(plan.work, written)
         return published

@@ -72,24 +72,26 @@ def _write(settings: VectorizeSettings, scene: Scene, job: VectorJob, warn: Call
     target, layers = settings.output, layers_of(job.legend)
     features = assemble(job, _parts(job, settings.workers), warn)
     chunks = [(layer, features.get(layer.name, ())) for layer in layers]
+
+    def keep(*files: Path) -> None:
+        """Set aside what people changed in the files that will be written, also where they are those of a map."""
+        for text in set_aside(_work(settings), "", files):
+            warn(text)
+
     if settings.format != "geopackage":
         files = layer_files(
             target.parent, layers_name(target, settings.format), [layer.name for layer in layers], settings.format
         )
-        _keep(settings, files, warn)
+        keep(*files)
         work = _work(settings)
-        return write_layers(files, chunks, job.crs, lambda p: ledger.note_layer(work, p) if work else None)
+        note = (lambda path: ledger.note_layer(work, path)) if work else (lambda path: None)
+        return write_layers(files, chunks, job.crs, replacing=keep, written=note)
     meta, project = _meta(settings, scene, job), target.with_suffix(".qgz")
-    _keep(settings, (target, project), warn)
-    counts = write_geopackage(target, chunks, meta=meta)
+    keep(target, project)
+    counts = write_geopackage(target, chunks, meta=meta, replacing=keep)
+    keep(project)
     write_project(project, layers, meta=meta, geopackage=target.name)
     return counts
-
-
-def _keep(settings: VectorizeSettings, files: tuple[Path, ...], warn: Callable[[str], None]) -> None:
-    """Set aside what people changed in the files that will be written, also where they are those of a map."""
-    for text in set_aside(_work(settings), "", files):
-        warn(text)
 
 
 def _work(settings: VectorizeSettings) -> Path | None:

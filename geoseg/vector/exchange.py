@@ -11,7 +11,7 @@ import pandas as pd
 from geoseg.files import atomic, write_error
 from geoseg.vector.schema import FieldType, Layer
 
-_DTYPES: dict[FieldType, type] = {"int64": np.int64, "float64": np.float64, "string": object, "bool": np.bool_}
+_DTYPES: dict[FieldType, Any] = {"int64": np.int64, "float64": np.float64, "string": "str", "bool": np.bool_}
 
 Chunks = Iterable[geopandas.GeoDataFrame]
 
@@ -20,11 +20,14 @@ def write_layers(
     targets: Sequence[Path],
     layers: Sequence[tuple[Layer, Chunks]],
     crs_wkt: str,
+    *,
+    replacing: Callable[[Path], None] = lambda _: None,
     written: Callable[[Path], None] = lambda _: None,
 ) -> dict[str, int]:
     """Write each layer to a file of its own, GeoParquet or FlatGeobuf by its suffix; returns the features of each.
 
-    `crs_wkt` is empty where the scene has no reference system; `written` is called with each file that is there.
+    `crs_wkt` is empty where the scene has no reference system; `replacing` is called with the path of each file before it
+    takes its place, `written` after it.
 
     A layer is held in memory whole: FlatGeobuf sorts its features by place, and GeoParquet states their extent first.
     Raises OutputError where a file cannot be written.
@@ -40,6 +43,7 @@ def write_layers(
                     # Else the layer is called after the temporary file, by host and process.
                     named = {"layer": path.stem, "geometry_type": layer.geometry}
                     features.to_file(temporary, driver="FlatGeobuf", engine="pyogrio", **named)
+                replacing(path)
         except RuntimeError as exc:  # the base of pyogrio's errors
             raise write_error(path, str(exc).rstrip(".")) from exc
         written(path)
@@ -53,5 +57,5 @@ def _whole(layer: Layer, chunks: Chunks, crs: str | None) -> geopandas.GeoDataFr
     if frames:
         whole = geopandas.GeoDataFrame(pd.concat(frames, ignore_index=True), crs=crs)
         return whole.sort_values("id", ignore_index=True)
-    columns: dict[str, Any] = {f.name: np.empty(0, _DTYPES[f.type]) for f in layer.fields}
+    columns: dict[str, Any] = {f.name: pd.Series([], dtype=_DTYPES[f.type]) for f in layer.fields}
     return geopandas.GeoDataFrame(columns, geometry=[], crs=crs)

@@ -43,5 +43,6 @@ def check_closed(geopackage: Path) -> None:
         if there:
             raise OutputError(
                 f"{geopackage}: is open in another program ({journal.name} lies beside it). "
-                "Close it there (in QGIS: remove its layers); if nothing has it open, delete that file."
+                "Close it there (in QGIS: remove its layers). If nothing has it open, a program died over it, and that file may "
+                "hold what was saved last: open it in QGIS once more, and close it."
             )

@@ -9,7 +9,7 @@ GDAL's GeoPackage driver and SQLite's writers of one process do not see each oth
 import re
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -60,13 +60,18 @@ _GDAL_LOCK = threading.Lock()
 
 
 def write_geopackage(
-    path: Path, layers: Sequence[tuple[Layer, Iterable[geopandas.GeoDataFrame]]], *, meta: GeoPackageMeta
+    path: Path,
+    layers: Sequence[tuple[Layer, Iterable[geopandas.GeoDataFrame]]],
+    *,
+    meta: GeoPackageMeta,
+    replacing: Callable[[Path], None] = check_closed,
 ) -> dict[str, int]:
     """Write all layers, with their styles, metadata and project, and return the rows of each.
 
     Each layer comes with chunks of its features, in the order they are written: frames with the columns of its fields
     and geometries of its type, in the scene's CRS. A layer without chunks becomes an empty typed table. Memory does not
-    grow with the number of chunks.
+    grow with the number of chunks. `replacing` is called with the path when all is written and what stands there, if
+    anything does, is about to be replaced: what was saved there in the meantime can still be kept.
 
     Raises OutputError where names are unsafe, a chunk does not fit its layer, the file is open in another program, or
     the disk is full; then nothing stands at `path` that did not before. Errors of the chunks' source pass through.
@@ -82,7 +87,7 @@ def write_geopackage(
                 add_tables(db, schemas, meta, path.name)
                 _check_rows(db, sent)
                 add_digests(db, {table: digest_rows(db, table) for table in (*sent, *QGIS_TABLES)}, meta)
-            check_closed(path)
+            replacing(path)
     except _SourceError as exc:
         raise exc.error from None
     except (sqlite3.Error, RuntimeError) as exc:  # RuntimeError is the base of pyogrio's errors

@@ -73,8 +73,9 @@ class RoadLosses:
         share = 1 - self._lined_m2 / roads_m2 if roads_m2 else 0.0
         if share * roads_m2 >= _LEAST_ROADS_M2 and share > _UNUSUAL and self._pixels >= _WORTH * self._seen:
             self._warn(
-                f"{self._layer.name}: {_percent(share)} of the roads ({share * roads_m2:,.0f} m²) have no line: they are "
-                f"wider than {how.max_width_m:g} m, shorter than {how.min_length_m:g} m, or too narrow to be thinned"
+                f"{self._layer.name}: {_percent(share)} of the roads ({share * roads_m2:,.0f} m²) have no line, or one that is "
+                f"a guess: they are wider than {how.max_width_m:g} m, shorter than {how.min_length_m:g} m, or too narrow to be "
+                "thinned"
             )
 
 

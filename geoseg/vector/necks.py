@@ -121,13 +121,20 @@ def _waisted(core: NDArray[Any], roof: Any, gaps: Any, how: SquaringSettings) ->
     if len(gap) < 2:
         return waisted
     opened = _eroded(core, -how.neck_px / 2 - _EPS_PX, how)
-    for neck in shapely.get_parts(shapely.difference(roof, shapely.union_all(opened))):
-        linked = shapely.dwithin(opened, neck, _TOUCH_PX)
-        beside = gap[shapely.dwithin(gap, neck, _TOUCH_PX), None]
-        between = shapely.dwithin(beside, opened[linked], _TOUCH_PX).sum(axis=1) > 1
+    necks = shapely.get_parts(shapely.difference(roof, shapely.union_all(opened)))
+    linked, beside = _touching(necks, opened), _touching(necks, gap)
+    for neck in range(len(necks)):
+        between = shapely.dwithin(gap[beside[neck], None], opened[linked[neck]], _TOUCH_PX).sum(axis=1) > 1
         if between.sum() > 1:
-            waisted |= linked
+            waisted[linked[neck]] = True
     return waisted
+
+
+def _touching(necks: NDArray[Any], others: NDArray[Any]) -> list[Ints]:
+    """For each neck, which of the others touch it."""
+    neck, other = shapely.STRtree(others).query(necks, predicate="dwithin", distance=_TOUCH_PX)
+    order = np.argsort(neck, kind="stable")
+    return np.split(other[order], np.searchsorted(neck[order], np.arange(1, len(necks))))
 
 
 def _uncovered(buildings: NDArray[Any], plain: NDArray[Any], how: SquaringSettings) -> NDArray[Any]:

@@ -214,21 +214,25 @@ def _cut_by_larger(shelf: Shelf, index: int) -> Footprints:
 def cut_out(
     polygons: Polygons, shelf: Shelf, wanted: Callable[[Ints, Footprints, Ints], Bools] | None = None
 ) -> Polygons:
-    """Polygons in pixels without the buildings that overlap them, one file of buildings at a time.
+    """Polygons in pixels without the buildings that overlap them.
 
-    `wanted(at, buildings, to)` says which pairs of polygon and building count; without it all that are squared.
+    `wanted(at, buildings, to)` says which pairs of polygon and building count; without it all that are squared. A polygon
+    is cut once, however many files its buildings lie in: a road network may meet all of them.
     """
     left = polygons.copy()
     if not len(polygons):
         return left
+    whose, over = [np.zeros(0, np.int64)], [np.zeros(0, object)]
     for buildings in shelf.near(tuple(shapely.total_bounds(polygons).tolist())):
-        at, to = shapely.STRtree(buildings.polygons).query(left, predicate="intersects")
+        at, to = shapely.STRtree(buildings.polygons).query(polygons, predicate="intersects")
         counts = buildings.squared[to] if wanted is None else wanted(at, buildings, to)
-        at, to = at[counts], to[counts]
-        order = np.argsort(at, kind="stable")
-        changed, first = np.unique(at[order], return_index=True)
-        for index, near in zip(changed, np.split(to[order], first[1:]), strict=False):
-            left[index] = _less(left[index], buildings.polygons[near])
+        whose.append(at[counts])
+        over.append(buildings.polygons[to[counts]])
+    owner, cutters = np.concatenate(whose), np.concatenate(over)
+    order = np.argsort(owner, kind="stable")
+    changed, first = np.unique(owner[order], return_index=True)
+    for index, near in zip(changed, np.split(cutters[order], first[1:]), strict=False):
+        left[index] = _less(left[index], near)
     return left
 
 

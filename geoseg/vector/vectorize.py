@@ -35,6 +35,9 @@ __all__ = ["VectorJob", "assemble", "block_rows", "vectorize_block_row"]
 Chunks = Iterator[geopandas.GeoDataFrame]
 """Features of a layer in map coordinates, some at a time."""
 
+_SLIVER_PX2 = 1e-5
+"""Area up to which what a rounded corner cut off is nothing."""
+
 
 def assemble(
     job: VectorJob, parts: Sequence[Path], warn: Callable[[str], None] = lambda _: None
@@ -81,8 +84,10 @@ def _building_chunks(job: VectorJob, regions: Regions, selection: Selection, bui
     number = np.cumsum(selection.wanted, dtype=np.int64)
     for found in buildings:
         mine = found.picked(selection.wanted[found.region])
+        on_map, whole = _on_map(job, mine.polygons)
+        mine = mine.picked(whole)
         ids = number[mine.region] + int(number[-1]) * _places(mine.region)
-        frame = _polygons(job, regions, mine.region, mine.polygons, ids)
+        frame = _polygons(job, regions, mine.region, on_map, ids)
         frame["regularized"] = mine.squared
         frame["shape"] = np.array(SHAPES, dtype=object)[mine.shape]
         frame["orientation_deg"] = orientation_deg(job, mine)
@@ -95,7 +100,9 @@ def _polygon_chunks(
     number = np.cumsum(selection.wanted, dtype=np.int64)
 
     def frame(rings: Rings) -> geopandas.GeoDataFrame:
-        region, polygons = _pieces(job, regions, rings, look, buildings)
+        region, pieces = _pieces(job, regions, rings, look, buildings)
+        polygons, whole = _on_map(job, pieces)
+        region = region[whole]
         made = _polygons(job, regions, region, polygons, number[region] + int(number[-1]) * _places(region))
         if look == "road":
             made.insert(made.columns.get_loc("scene"), "part_of", number[region])
@@ -130,9 +137,26 @@ def _places(region: Ints) -> Ints:
     return places
 
 
-def _polygons(job: VectorJob, regions: Regions, region: Ints, polygons: Polygons, ids: Ints) -> geopandas.GeoDataFrame:
-    """Polygons given in pixels, in map coordinates with their attributes."""
+def _on_map(job: VectorJob, polygons: Polygons) -> tuple[Polygons, Ints]:
+    """Polygons given in pixels in map coordinates, valid, and which polygon each is of.
+
+    Where buildings were cut out, a corner may lie so near to a wall that it comes to lie across it when it is rounded.
+    """
     on_map = shapely.transform(polygons, job.to_map)
+    crossed = ~shapely.is_valid(on_map)
+    if not crossed.any():
+        return on_map, np.arange(len(on_map))
+    on_map[crossed] = shapely.make_valid(on_map[crossed])
+    parts, whole = shapely.get_parts(on_map, return_index=True)
+    parts, part_of = shapely.get_parts(parts, return_index=True)  # of a collection of polygons and lines
+    whole = whole[part_of]
+    pixel = abs(job.transform.determinant)
+    solid = ~crossed[whole] | (shapely.area(parts) > _SLIVER_PX2 * pixel)
+    return parts[solid], whole[solid]
+
+
+def _polygons(job: VectorJob, regions: Regions, region: Ints, on_map: Polygons, ids: Ints) -> geopandas.GeoDataFrame:
+    """Polygons in map coordinates with their attributes."""
     names = np.array(job.legend.category_names, dtype=object)
     columns = {
         "id": ids,

@@ -406,6 +406,13 @@ def test_metres_that_are_called_degrees(tmp_path):
     assert inspect(write_raster(tmp_path / "y.tif", pixels, crs="EPSG:4326", transform=round_the_world))
 
 
+@pytest.mark.parametrize(("crs", "place"), [("ESRI:102003", (5e5, 5.5e6)), ("EPSG:3035", (4e6, 2.9e7))])
+def test_a_grid_of_another_projection(tmp_path, crs, place):
+    """Of one that has no inverse there."""
+    path = write_raster(tmp_path / "x.tif", PIXELS, crs=crs, transform=Affine(0.5, 0, place[0], 0, -0.5, place[1]))
+    refused(path, NotGeoreferenced, r"do not lie in .* Set the right CRS")
+
+
 @pytest.mark.parametrize("crs", ["EPSG:25832+5783", "EPSG:2263", "EPSG:3857", "ESRI:54009", "EPSG:3031"])
 def test_maps_of_any_kind_are_taken(tmp_path, crs):
     assert inspect(write_raster(tmp_path / "x.tif", PIXELS, crs=crs)).crs_wkt

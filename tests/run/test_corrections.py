@@ -12,7 +12,9 @@ from pathlib import Path
 import geopandas
 import numpy as np
 import pytest
+import rasterio
 import shapely
+from rasterio.windows import Window
 
 from geoseg.cli import main
 from geoseg.config import RunSettings
@@ -26,6 +28,7 @@ from geoseg.run.mapping import map_scenes
 from geoseg.run.plan import plan_run, renewed
 from geoseg.run.status import folder_status
 from geoseg.run.verify import verify_folder
+from geoseg.vector.vectorize import assemble
 from tests.conftest import write_raster
 
 SMALL = {"workers": 0, "tile_size": 256, "overlap": 64, "quiet": True}
@@ -150,6 +153,54 @@ def test_whatever_lies_in_the_place_of_an_output_is_kept(mapped, tmp_path, how):
     assert mapped(path, format=how, overwrite=True).warnings == ()
     shutil.rmtree(out / ".geoseg")
     assert [text for text in mapped(path, format=how).warnings if "fgb" not in text] == []
+
+
+def test_a_class_raster_that_was_edited_in_place_is_kept(mapped, tmp_path):
+    """With geoseg's own metadata in it, as GDAL leaves them."""
+    path, out = scene(tmp_path / "in" / "a.tif"), tmp_path / "out"
+    mapped(path)
+    with rasterio.open(out / "a_classes.tif", "r+", IGNORE_COG_LAYOUT_BREAK="YES") as dst:
+        dst.write(np.full((1, 9, 9), 3, np.uint8), window=Window(0, 0, 9, 9))
+    before = sha256_file(out / "a_classes.tif")
+    assert any("kept as a_classes.edited.tif" in text for text in mapped(path, overwrite=True).warnings)
+    assert sha256_file(out / "a_classes.edited.tif") == before
+    assert mapped(path, overwrite=True).warnings == ()
+    assert {p.name for p in out.glob("*.edited*.tif")} == {"a_classes.edited.tif"}
+
+
+def test_a_class_raster_of_a_killed_run_is_not_taken_for_an_edit(mapped, color_model, tmp_path):
+    """Killed after its raster and before its scene record, with an older map before it and other settings after it."""
+    path, out = scene(tmp_path / "in" / "a.tif"), tmp_path / "out"
+    mapped(path)
+    work = out / ".geoseg" / "a"
+    (work / "scene.json").rename(work / "previous.json")
+    word = sha256_file(out / "a_classes.tif")
+    with rasterio.open(out / "a_classes.tif", "r+", IGNORE_COG_LAYOUT_BREAK="YES") as dst:
+        dst.write(np.full((1, 9, 9), 3, np.uint8), window=Window(0, 0, 9, 9))
+    assert sha256_file(out / "a_classes.tif") != word
+    ledger.note_raster(work, out / "a_classes.tif", out / "a_classes.tif")
+    assert mapped(path, overlap=32).warnings == ()
+    assert not list(work.glob("*.written"))
+
+
+@pytest.mark.parametrize("how", ["geopackage", "flatgeobuf"])
+def test_what_is_corrected_while_the_layers_are_made_is_kept(mapped, tmp_path, monkeypatch, how):
+    path, out = scene(tmp_path / "in" / "a.tif"), tmp_path / "out"
+    mapped(path, format=how)
+    layer = out / ("a.gpkg" if how == "geopackage" else "a_buildings.fgb")
+
+    def late(job, parts, warn):
+        made = assemble(job, parts, warn)
+        frame = geopandas.read_file(layer, layer="buildings" if how == "geopackage" else None)
+        frame.iloc[1:].to_file(layer, layer="buildings" if how == "geopackage" else layer.stem)
+        return made
+
+    monkeypatch.setattr("geoseg.vector.vectorize.assemble", late)
+    result = mapped(path, format=how, overlap=32)
+    kept = f"{layer.stem}.edited{layer.suffix}"
+    assert [text for text in result.warnings if f"kept as {kept}" in text]
+    assert (out / kept).is_file()
+    assert layer.is_file()
 
 
 def test_a_project_and_a_style_that_were_saved_in_qgis_are_kept(mapped, tmp_path):

@@ -5,6 +5,8 @@ import signal
 
 import geopandas
 import numpy as np
+import pyarrow.parquet
+import pyogrio
 import pytest
 import rasterio
 from rasterio.transform import from_origin
@@ -16,6 +18,9 @@ from geoseg.legend import DEFAULT_LEGEND
 from geoseg.raster.palette import palette
 from geoseg.run import vectorizing
 from geoseg.run.vectorizing import vectorize
+from geoseg.town.noisy import NetworkNoise, noisy_classes
+from geoseg.town.plan import plan_town
+from geoseg.town.settings import TownSettings
 from geoseg.vectorize_config import VectorizeSettings
 
 UTM = "EPSG:32633"
@@ -161,6 +166,35 @@ def test_the_command_names_the_files_that_it_wrote(classes, tmp_path, capsys, ki
     assert main(["vectorize", str(classes), "-o", str(tmp_path / "x.gpkg"), "--format", kind]) == 0
     told = capsys.readouterr().out.splitlines()[-1].removeprefix("written: ").split(", ")
     assert sorted(told) == sorted(str(p) for p in tmp_path.iterdir() if p.suffix in (".gpkg", ".parquet", ".fgb"))
+
+
+def test_every_feature_is_valid_where_buildings_were_cut_out_of_noise(tmp_path):
+    """This town's cuts leave a spike that crosses itself once its corners are rounded to the map's coordinates."""
+    town = plan_town(TownSettings(size_px=(700, 700), pixel_size_m=0.5, seed=105, downtown=0.3))
+    rows, _ = noisy_classes(town, NetworkNoise(seed=5, amplitude=0.2))
+    profile = {"driver": "GTiff", "dtype": "uint8", "count": 1, "height": 700, "width": 700}
+    with rasterio.open(tmp_path / "x.tif", "w", crs=UTM, transform=from_origin(5e5, 5.5e6, 0.5, 0.5), **profile) as dst:
+        dst.write(rows, 1)
+    vectorize(VectorizeSettings(classes=tmp_path / "x.tif", output=tmp_path / "x.gpkg"))
+    for name, layer in layers(tmp_path / "x.gpkg").items():
+        assert layer.is_valid.all(), name
+        assert layer["id"].is_unique, name
+
+
+@pytest.mark.parametrize("kind", ["geoparquet", "flatgeobuf"])
+def test_empty_layers_have_the_types_of_full_ones(classes, tmp_path, kind):
+    with rasterio.open(classes) as src, rasterio.open(tmp_path / "no.tif", "w", **src.profile) as dst:
+        dst.write(np.zeros((1, 600, 500), np.uint8))
+    for name, path in (("full", classes), ("none", tmp_path / "no.tif")):
+        vectorize(VectorizeSettings(classes=path, output=tmp_path / name, format=kind))
+    for layer in LAYERS:
+        full, none = (
+            tmp_path / f"{name}_{layer}.{'parquet' if kind == 'geoparquet' else 'fgb'}" for name in ("full", "none")
+        )
+        if kind == "geoparquet":
+            assert pyarrow.parquet.read_schema(none).types == pyarrow.parquet.read_schema(full).types
+        else:
+            assert (pyogrio.read_info(none)["dtypes"] == pyogrio.read_info(full)["dtypes"]).all()
 
 
 def test_a_name_with_a_dot_is_a_name(classes, tmp_path, capsys):

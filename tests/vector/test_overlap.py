@@ -1,5 +1,7 @@
 """Areas of overlap without overlaying."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import shapely
@@ -45,6 +47,20 @@ def test_a_polygon_shares_all_of_itself_and_nothing_of_one_elsewhere():
     elsewhere = shapely.transform(pixels, lambda xy: xy + np.array([500, 0]))
     assert shared_area(pixels, elsewhere) == pytest.approx(0, abs=1e-9)
     assert shared_area(pixels[:0], pixels[:0]).shape == (0,)
+
+
+def test_a_slab_with_thousands_of_courtyards_takes_little_memory():
+    at = np.arange(40)
+    left, top = (axis.ravel() * 8.0 + 4 for axis in np.meshgrid(at, at))
+    holes = shapely.linearrings(shapely.get_coordinates(shapely.box(left, top, left + 3, top + 3)).reshape(-1, 5, 2))
+    slab = np.array([shapely.polygons(shapely.linearrings(shapely.box(0, 0, 330, 330).exterior.coords), holes)])
+    other = turned(slab, 3)
+    tracemalloc.start()
+    area = shared_area(slab, other)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert area == pytest.approx(shapely.area(shapely.intersection(slab, other)))
+    assert peak < 100e6
 
 
 def test_a_triangle_over_a_square():
