@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from geoseg.errors import ConfigError, DiskFull, OutputError
+from geoseg.errors import ConfigError, DiskFull, GeosegError, OutputError
 
 _TEMPORARY = re.compile(r"\.(?P<head>.+)-(?P<pid>\d+)\.(?:.*\.)?tmp.*")
 """A hidden file that was to become another: .NAME.HOST-PID.tmp.SUFFIX"""
@@ -35,15 +35,29 @@ def atomic(target: Path) -> Iterator[Path]:
         _sweep(target.parent)
         tmp = target.with_name(f"{_hidden(target)}.tmp{target.suffix}")
         try:
-            yield tmp
-            sync(tmp)
-            tmp.replace(target)
+            with full_disk_told(target):
+                yield tmp
+                sync(tmp)
+                tmp.replace(target)
         except BaseException:
             _remove(tmp)
             raise
         sync(target.parent)
     except OSError as exc:
         raise output_error(target, exc) from exc
+
+
+@contextmanager
+def full_disk_told(target: Path) -> Iterator[None]:
+    """Raise DiskFull for whatever a library says where the disk is full: asked while what it had written still fills it."""
+    try:
+        yield
+    except GeosegError:
+        raise
+    except Exception as exc:
+        if shutil.disk_usage(target.parent).free < _LITTLE_BYTES:
+            raise _disk_full(target) from exc
+        raise
 
 
 @contextmanager
@@ -108,13 +122,20 @@ def output_error(target: Path, exc: OSError) -> OutputError:
     """What a user needs to know of an error of the file system."""
     if exc.errno in (errno.ENOSPC, errno.EDQUOT):
         return _disk_full(target)
-    return OutputError(f"{target}: cannot be written ({exc.strerror or exc}).")
+    return OutputError(f"{target}: cannot be written ({exc.strerror or reason_of(exc)}).")
 
 
-def write_error(target: Path, reason: str) -> OutputError:
-    """The same of an error of GDAL or SQLite, which say little of a full disk."""
+def reason_of(exc: BaseException) -> str:
+    """What went wrong first: GDAL's readers and writers only say that something did."""
+    while exc.__cause__ is not None:
+        exc = exc.__cause__
+    return str(exc).rstrip(".")
+
+
+def write_error(target: Path, reason: str, needed: int = 0) -> OutputError:
+    """The same of an error of GDAL or SQLite, which say little of a full disk; `needed`: bytes that the file takes at least."""
     free = shutil.disk_usage(target.parent).free
-    if "disk is full" in reason or free < _LITTLE_BYTES:
+    if "disk is full" in reason or free < max(needed, _LITTLE_BYTES):
         return _disk_full(target)
     return OutputError(
         f"{target}: cannot be written ({reason}; {free / 1e6:,.0f} MB free there). Check the space and the rights."

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
+from geoseg.config import BandNumbers
 from geoseg.contract import DEFAULT_MODEL, Contract, DType, LegendField, PixelSize, Scaling, load_contract
 from geoseg.errors import ConfigError
 from geoseg.legend import DEFAULT_LEGEND, Legend
@@ -120,6 +121,8 @@ class RasterSource(_Source):
     form: Literal["rasters"]
     images: str
     """Pattern under `root`: `images/*.tif`."""
+    bands: BandNumbers | None = None
+    """1-based bands of the images in the order of the model's; None takes those of these names, or all but an alpha band."""
     labels: str
     """Label raster of an image, relative to the image's folder: `../masks/{stem}.tif`.
 
@@ -138,14 +141,16 @@ class VectorSource(_Source):
 
     form: Literal["vectors"]
     images: str
+    bands: BandNumbers | None = None
+    """1-based bands of the images in the order of the model's; None takes those of these names, or all but an alpha band."""
     labels: str
     """GeoPackage or GeoJSON of an image, relative to the image's folder: `{stem}.gpkg`."""
     layers: dict[str, str] = Field(default_factory=dict)
     """Class → layer; empty where one layer has a class field."""
     class_field: str | None = None
-    """Field with the class; needs `values`."""
+    """Field with the class."""
     values: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    """Class → values of `class_field`."""
+    """Class → values of `class_field`; empty: the names of the classes."""
     line_width_m: float = Field(default=6.0, gt=0)
     """Width that lines are painted with."""
 
@@ -170,6 +175,8 @@ class CityscapesSource(_Source):
     form: Literal["cityscapes"]
     values: dict[str, tuple[Byte, ...]]
     """Class → values in `*_gtFine_labelIds.png`."""
+    ignore: tuple[Byte, ...] = (0, 1, 2, 3, 4, 5, 6, 9, 10, 14, 15, 16, 18, 29, 30)
+    """Values that say nothing unless they are named above: those that the data set itself leaves out of its scores."""
 
 
 class ColorSource(_Source):
@@ -299,7 +306,7 @@ class TrainConfig(Strict):
     """Accelerators to train on."""
     precision: Annotated[Literal["auto", "bf16", "32"], BeforeValidator(_as_text)] = "auto"
     """bfloat16 mixed precision or float32; auto: bfloat16 where the device computes in it, as elsewhere it is slower."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
 
     @property
     def legend(self) -> Legend:

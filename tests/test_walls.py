@@ -47,6 +47,7 @@ MAY_IMPORT = {
         "town",
         "train_config",
         "vector.arrays",
+        "vector.formats",
         "vector.measure",
     },
     "run": {

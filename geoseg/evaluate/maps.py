@@ -17,11 +17,8 @@ from geoseg.errors import ConfigError
 from geoseg.legend import NODATA, Legend, LegendClass
 from geoseg.raster.aligned import AlignedReader, PixelGrid
 from geoseg.vector.arrays import words
-from geoseg.vector.measure import Ground
-
-_MAGIC = {".gpkg": b"SQLite format 3", ".geojson": b"{", ".json": b"{"}
-"""How a file of each form begins: GDAL is not asked to open anything else."""
-
+from geoseg.vector.formats import is_vector_file
+from geoseg.vector.measure import Ground, widened
 
 _MOST_PX = 400_000
 """Side of the grid that vectors are compared on."""
@@ -101,14 +98,18 @@ class VectorMap:
             if (layer := layers.get(c.name)) is None:
                 continue
             frame = _read(path, layer, grid)
+            shared = [*layers.values()].count(layer) > 1
             if only is not None:
                 frame = only.of(frame, c.name, path)
+            elif shared:
+                frame = _of_class(frame, c)
             areas = frame[frame.geom_type.isin(["Polygon", "MultiPolygon"])]
             if only is None and c.centerline_layer in there:
-                self._lines[c.id] = _of_lines(_read(path, c.centerline_layer, grid))
+                lines = _of_lines(_read(path, c.centerline_layer, grid))
+                self._lines[c.id] = _of_class(lines, c) if shared else lines
             if (drawn := _of_lines(frame)).size:
                 self._lines.setdefault(c.id, drawn)
-                painted = _widened(drawn, ground, line_width_m)
+                painted = widened(drawn, ground, line_width_m)
                 areas = geopandas.GeoDataFrame(geometry=[*areas.geometry, *painted], crs=frame.crs)
             self._polygons[c.id] = areas.explode(index_parts=False).reset_index(drop=True)
         self._trees = {key: frame.sindex for key, frame in self._polygons.items()}
@@ -137,6 +138,11 @@ class VectorMap:
         """The lines of a class in the CRS of the grid; None where it has polygons only."""
         frame = self._lines.get(c.id)
         return None if frame is None else np.asarray(frame.geometry.array, dtype=object)
+
+
+def _of_class(frame: geopandas.GeoDataFrame, c: LegendClass) -> geopandas.GeoDataFrame:
+    """Those of a class in a layer that classes share, as geoseg writes it."""
+    return frame[words(frame["class"]) == c.name] if "class" in frame else frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,13 +187,7 @@ def is_vector(path: Path) -> bool:
         )
     if not path.is_file():
         raise ConfigError(f"{path}: there is no such file.")
-    magic = _MAGIC.get(path.suffix.lower())
-    if magic is None:
-        return False
-    with path.open("rb") as file:
-        if not file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(magic):
-            raise ConfigError(f"{path}: does not begin like a {path.suffix} file. Save it again in QGIS.")
-    return True
+    return is_vector_file(path)
 
 
 def layer_names(path: Path) -> list[str]:
@@ -297,17 +297,3 @@ def _drawn(frame: geopandas.GeoDataFrame) -> NDArray[np.bool_]:
 def _of_lines(frame: geopandas.GeoDataFrame) -> geopandas.GeoDataFrame:
     lines = frame[frame.geom_type.isin(["LineString", "MultiLineString"])]
     return lines.explode(index_parts=False).reset_index(drop=True)
-
-
-def _widened(lines: geopandas.GeoDataFrame, ground: Ground, width_m: float) -> NDArray[Any]:
-    """Lines as areas; a field `width_m` counts where it has a number."""
-    widths = np.full(len(lines), width_m)
-    if "width_m" in lines:
-        own = lines["width_m"].to_numpy(float, na_value=np.nan)
-        widths = np.where(own > 0, own, widths)
-    shapes = np.asarray(lines.geometry.array, dtype=object)
-    true_m = ground.length_m(shapes)
-    # Map units a metre, by each line's own length: that is a degree's share in maps of degrees.
-    scale = np.divide(shapely.length(shapes), true_m, out=np.ones_like(true_m), where=true_m > 0)
-    areas: NDArray[Any] = shapely.buffer(shapes, widths / 2 * scale)
-    return areas

@@ -1,7 +1,7 @@
 """An evaluation from two maps to its scores, read in strips; of vectors, all features are held."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from geoseg.config import RunSettings
-from geoseg.contract import load_contract
+from geoseg.contract import Contract, load_contract
 from geoseg.errors import ConfigError
 from geoseg.evaluate.lines import line_scores
 from geoseg.evaluate.maps import (
@@ -31,7 +31,8 @@ from geoseg.evaluate.settings import EvaluateSettings
 from geoseg.files import check_folder, sha256_file
 from geoseg.legend import NODATA, Legend, LegendClass
 from geoseg.raster.aligned import PixelGrid
-from geoseg.raster.scene import inspect
+from geoseg.raster.read import SceneReader
+from geoseg.raster.scene import Scene, inspect
 from geoseg.run.plan import choose_bands, scene_pixel_size_m
 from geoseg.vector.measure import ground_pixel_size_m
 
@@ -49,10 +50,15 @@ class _Comparison:
     known: tuple[bool, ...]
     """By class id: whether the reference labels it."""
     pixel_m: tuple[float, float]
+    image: SceneReader | None = None
+    """The scene, where it is given: where it has no data, nothing is known."""
 
     def reference_rows(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Rows of the truth."""
-        return _merged(self.reference.rows(start, stop), self.known)
+        rows = _merged(self.reference.rows(start, stop), self.known)
+        if self.image is not None:
+            rows = np.where(self.image.rows(start, stop).valid, rows, NODATA)
+        return rows
 
     def both(self, start: int, stop: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Rows of prediction and reference, classes that the reference does not label as background."""
@@ -70,7 +76,10 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     """
     check_folder(settings.output, "-o")
     pair = _comparison(settings)
-    loss = _loss_of(settings, pair)
+    shown = _shown(settings, pair.grid)
+    if shown is not None:
+        pair = replace(pair, image=SceneReader(shown.scene, shown.bands))
+    loss = _loss_of(settings, pair, shown)
     counts = PixelCounts(pair.legend.channels, within(settings.boundary_tolerance_m, pair.pixel_m))
     objects = {c.id: _Objects(pair, c) for c in pair.labelled("building")}
     height = pair.grid.height
@@ -211,17 +220,22 @@ def _grid(settings: EvaluateSettings, vectors: tuple[bool, bool]) -> PixelGrid:
     return bounds_grid((settings.prediction, settings.reference), settings.pixel_size_m)
 
 
-def _loss_of(settings: EvaluateSettings, pair: _Comparison) -> Callable[[], dict[str, Any]]:
-    """What takes the model's loss on the image, where one is given: classes alone do not tell how sure the model was.
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """The scene, as the model sees it."""
 
-    Raises, before that takes its time, ConfigError and ContractError where it cannot be taken.
-    """
+    scene: Scene
+    bands: tuple[int, ...]
+    contract: Contract
+
+
+def _shown(settings: EvaluateSettings, grid: PixelGrid) -> _Shown | None:
+    """The image, where one is given; raises ConfigError and ContractError where the model's loss cannot be taken on it."""
     if settings.image is None:
-        note = "not asked for: add --image SCENE, and --model DIR if another than the default made the map"
-        return lambda: {"loss": None, "loss_note": note}
+        return None
     scene = inspect(settings.image, allow_ungeoreferenced=True)
-    offset = pair.grid.offset_of(PixelGrid.of_scene(scene))
-    if offset != (0, 0) or (scene.height, scene.width) != (pair.grid.height, pair.grid.width):
+    offset = grid.offset_of(PixelGrid.of_scene(scene))
+    if offset != (0, 0) or (scene.height, scene.width) != (grid.height, grid.width):
         raise ConfigError(
             f"{settings.image}: not on the pixel grid of the maps, so no loss can be taken. Leave it out."
         )
@@ -229,6 +243,15 @@ def _loss_of(settings: EvaluateSettings, pair: _Comparison) -> Callable[[], dict
     if settings.value_range is not None:
         contract = contract.stretched(*settings.value_range)
     bands = choose_bands(scene, RunSettings(bands=settings.bands, value_range=settings.value_range), contract)
+    return _Shown(scene, bands, contract)
+
+
+def _loss_of(settings: EvaluateSettings, pair: _Comparison, shown: _Shown | None) -> Callable[[], dict[str, Any]]:
+    """What takes the model's loss on the image, where one is given: classes alone do not tell how sure the model was."""
+    if shown is None:
+        note = "not asked for: add --image SCENE, and --model DIR if another than the default made the map"
+        return lambda: {"loss": None, "loss_note": note}
+    scene, contract, bands = shown.scene, shown.contract, shown.bands
     enlargement = contract.pixel_size_m.enlargement(scene_pixel_size_m(scene, contract))
 
     def taken() -> dict[str, Any]:

@@ -233,6 +233,10 @@ def _check_sides(data: TrainingData, config: TrainConfig) -> None:
         raise TrainingError(f"{config.name}: no labelled pixel is held out for validation. {how}")
 
 
+_SHARED = 0.02
+"""Share of the ground of one scene that may lie in another on the other side of the split: neighbours overlap a little."""
+
+
 def _check_ground(data: TrainingData) -> None:
     """No labelled ground of validation may be in training, nor an image without a grid in both, across sources as well."""
     somewhere = [s for s in data.training if s.grid is not None]
@@ -248,8 +252,11 @@ def _check_ground(data: TrainingData) -> None:
             continue
         ground = _ground(held_out)
         near = grounds.query(ground, predicate="intersects")
+        areas = shapely.area(grounds.geometries[near])
         shared = shapely.area(shapely.intersection(grounds.geometries[near], ground))
-        if (shared > 0.02 * ground.area).any():
+        # Of many small ones each shares little of the large one that all of them lie in.
+        together = shapely.intersection(shapely.union_all(grounds.geometries[near]), ground).area
+        if (shared > _SHARED * np.minimum(areas, ground.area)).any() or together > _SHARED * ground.area:
             scene = somewhere[near[int(np.argmax(shared))]]
             raise TrainingError(
                 f"{scene.path} (training of source '{scene.source}') and {held_out.path} (validation of source "

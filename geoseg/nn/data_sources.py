@@ -99,16 +99,18 @@ def known_classes(source: Source, legend: Legend) -> tuple[bool, ...]:
 def _rasters(source: RasterSource, config: TrainConfig) -> Iterator[LabelledScene]:
     lut = _value_table(source.values, source.ignore, config.legend)
     named = {0}.union(*source.values.values())
+    filler = next((values[0] for values in source.values.values() if values), 0)
     for path in _images(source, source.images):
-        image, valid, grid = read_geotiff(path, config.bands, config.dtype)
+        image, valid, grid = read_geotiff(path, config.bands, config.dtype, source.bands)
         values, says = read_labels(_label_path(source, path), named, grid)
-        label = np.where(says, _look_up(np.where(says, values, 0), lut, source, path), IGNORE).astype(np.uint8)
+        known = _look_up(np.where(says, values, filler), lut, source, path)
+        label = np.where(says, known, IGNORE).astype(np.uint8)
         yield _scene(source, config, path, image, _masked(label, valid), grid)
 
 
 def _vectors(source: VectorSource, config: TrainConfig) -> Iterator[LabelledScene]:
     for path in _images(source, source.images):
-        image, valid, grid = read_geotiff(path, config.bands, config.dtype)
+        image, valid, grid = read_geotiff(path, config.bands, config.dtype, source.bands)
         if grid is None:
             raise TrainingError(
                 f"{path}: no CRS, so vector labels cannot be laid over it. Set it with gdal_edit.py -a_srs."
@@ -146,7 +148,7 @@ def _voc(source: VocSource, config: TrainConfig) -> Iterator[LabelledScene]:
 
 
 def _cityscapes(source: CityscapesSource, config: TrainConfig) -> Iterator[LabelledScene]:
-    lut = _value_table(source.values, (), config.legend)
+    lut = _value_table(source.values, source.ignore, config.legend)
     for side in ("train", "val"):
         for path in sorted((source.root / "leftImg8bit" / side).glob("*/*_leftImg8bit.png")):
             stem = path.name.removesuffix("_leftImg8bit.png")
@@ -176,9 +178,9 @@ def _scene(
         raise TrainingError(f"{path}: {image.shape[2]} bands, but {len(config.bands)} are needed ({config.bands}).")
     if image.dtype != config.dtype:
         raise TrainingError(f"{path}: pixels of type {image.dtype}, but `dtype` is {config.dtype}.")
-    size = source.pixel_size_m or (grid.pixel_size_m if grid else None) or config.pixel_size_m.native
+    size = (grid.pixel_size_m if grid else None) or source.pixel_size_m or config.pixel_size_m.native
     match = re.search(source.group, str(path)) if source.group else None
-    group = match.group(1) if match else path.stem
+    group = (match.group(1) if match else None) or path.stem
     return LabelledScene(source.name, path, group, image, label, size, known_classes(source, config.legend), grid)
 
 
@@ -288,21 +290,25 @@ def _read_picture(path: Path, mode: str | None) -> NDArray[np.uint8]:
         raise TrainingError(f"{path}: cannot be read as a picture ({exc}).") from exc
 
 
-def _value_table(values: dict[str, tuple[int, ...]], ignore: tuple[int, ...], legend: Legend) -> NDArray[np.uint8]:
-    """(256,) class id by value; what no class claims is background, unless background claims values of its own."""
-    lut = np.zeros(256, np.uint8)
+def _value_table(values: dict[str, tuple[int, ...]], ignore: tuple[int, ...], legend: Legend) -> NDArray[np.int16]:
+    """(256,) class id by value; what no class claims is background, or −1 where background claims values of its own."""
+    lut = np.full(256, -1 if "background" in values else 0, np.int16)
+    lut[list(ignore)] = IGNORE
     for class_id, name in enumerate(legend.category_names):
         lut[list(values.get(name, ()))] = class_id
-    lut[list(ignore)] = IGNORE
     return lut
 
 
-def _look_up(values: NDArray[Any], lut: NDArray[np.uint8], source: Source, path: Path) -> Labels:
+def _look_up(values: NDArray[Any], lut: NDArray[np.int16], source: Source, path: Path) -> Labels:
     if values.ndim != 2 or values.min(initial=0) < 0 or values.max(initial=0) > 255:
         raise TrainingError(f"{path}: labels of source '{source.name}' must be one band of values 0–255.")
     if np.issubdtype(values.dtype, np.floating) and (values != np.rint(values)).any():
         raise TrainingError(f"{path}: labels of source '{source.name}' must be whole numbers; round them first.")
-    return lut[values.astype(np.uint8)]
+    found: NDArray[np.int16] = lut[values.astype(np.uint8)]
+    if (found < 0).any():
+        strange = ", ".join(str(int(v)) for v in np.unique(values[found < 0])[:8])
+        raise TrainingError(f"{path}: its labels hold {strange}, which are neither in `values` nor in `ignore`.")
+    return found.astype(np.uint8)
 
 
 def _packed(color: str) -> int:

@@ -17,9 +17,9 @@ from geoseg.nn.modeldir import load_model
 from geoseg.nn.scaling import scale_pixels
 
 OPSET = 18
-_PROBES = ((1, 64, 64), (2, 96, 160))
+_PROBES = ((1, 128, 128), (2, 160, 224))
 """Batch, height and width of the windows that are compared; other than those the graph is traced with."""
-_TRACED = (2, 128, 96)
+_TRACED = (2, 192, 160)
 _TOLERANCE = 1e-3
 """Largest difference of a logit, relative to the range of the logits."""
 

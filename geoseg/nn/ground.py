@@ -21,8 +21,11 @@ from geoseg.legend import Legend
 from geoseg.raster.aligned import PixelGrid
 from geoseg.raster.read import Rows, SceneReader
 from geoseg.raster.scene import Scene, inspect
-from geoseg.train_config import Ground, VectorSource
+from geoseg.train_config import Ground as Degrees
+from geoseg.train_config import VectorSource
 from geoseg.vector.arrays import words
+from geoseg.vector.formats import is_vector_file
+from geoseg.vector.measure import Ground, widened
 
 _GEOD = pyproj.Geod(ellps="WGS84")
 
@@ -70,17 +73,25 @@ class Mosaic:
 
 
 def read_geotiff(
-    path: Path, bands: tuple[str, ...], dtype: str
+    path: Path, bands: tuple[str, ...], dtype: str, numbers: tuple[int, ...] | None = None
 ) -> tuple[NDArray[Any], NDArray[np.bool_], ImageGrid | None]:
     """A small GeoTIFF whole: pixels (H, W, bands), valid (H, W), and its grid where it has a CRS.
 
-    Bands are those that the file calls by the names in `bands`, else the first. Raises TrainingError where it has fewer,
-    or pixels of another type.
+    Bands are the `numbers`, else those that the file calls by the names in `bands`, else all but alpha. Raises TrainingError
+    where these are not as many, and for pixels of another type or indices into a palette.
     """
     scene = inspect(path, allow_ungeoreferenced=True)
     if scene.dtype != dtype:
         raise TrainingError(f"{path}: pixels of type {scene.dtype}, but the model takes {dtype}. Convert it first.")
-    rows = _read(scene, scene.bands_called(bands) or scene.color_bands[: len(bands)], len(bands))
+    if scene.has_palette:
+        raise TrainingError(f"{path}: indices into a palette. Expand its colours with gdal_translate -expand rgb.")
+    chosen = numbers or scene.bands_called(bands) or scene.color_bands
+    if len(chosen) > len(bands) or max(chosen) > scene.band_count:
+        raise TrainingError(
+            f"{path}: {scene.band_count} bands, but {len(bands)} are needed ({', '.join(bands)}). Name those under `bands` of "
+            "the source, such as [3, 2, 1]."
+        )
+    rows = _read(scene, chosen, len(bands))
     grid = _grid(scene)
     # NaN would spread when windows are resampled.
     pixels = np.where(rows.valid, rows.pixels, 0).astype(scene.dtype)
@@ -122,7 +133,7 @@ def _read(scene: Scene, bands: tuple[int, ...], needed: int) -> Rows:
         return reader.rows(0, scene.height)
 
 
-def ground_mask(grid: ImageGrid, ground: Ground) -> NDArray[np.bool_]:
+def ground_mask(grid: ImageGrid, ground: Degrees) -> NDArray[np.bool_]:
     """(H, W) true for pixels whose centre lies in the box of degrees `ground`."""
     box = shapely.segmentize(shapely.box(*ground), max(ground[2] - ground[0], ground[3] - ground[1]) / 64)
     outline = _reproject(box, "EPSG:4326", grid.crs_wkt)
@@ -132,17 +143,28 @@ def ground_mask(grid: ImageGrid, ground: Ground) -> NDArray[np.bool_]:
 def paint_vectors(path: Path, source: VectorSource, legend: Legend, grid: ImageGrid) -> NDArray[np.uint8]:
     """(H, W) class ids of the features in `path`; where several lie, the class of the lower id is on top.
 
-    Raises TrainingError for missing layers and fields, and where no feature overlaps the image.
+    A file without any feature says that there is nothing. Raises ConfigError where it is no GeoPackage or GeoJSON, and
+    TrainingError for missing layers and fields, and where no feature overlaps the image.
     """
+    if not is_vector_file(path):
+        raise TrainingError(f"{path}: labels must be a GeoPackage or a GeoJSON. Save it as one of them in QGIS.")
     label = np.zeros(grid.shape, np.uint8)
-    painted = 0
+    drawn = painted = 0
     for c in reversed(legend.classes):
-        shapes = _features_of(path, source, c.name, grid)
+        frame = _features_of(path, source, c.name)
+        if frame is None:
+            continue
+        drawn += len(frame)
+        shapes = _on_image(frame, source, grid)
         if shapes:
             rasterize(shapes, out=label, transform=grid.transform, default_value=c.id)
             painted += len(shapes)
-    if painted == 0:
+    if drawn and not painted:
         raise TrainingError(f"{path}: no feature overlaps the image's ground; check the CRS of both.")
+    if not drawn and source.class_field is not None and (found := _words_in(path, source.class_field)):
+        raise TrainingError(
+            f"{path}: no feature is of a class: `values` name none of what field '{source.class_field}' holds, {found}."
+        )
     return label
 
 
@@ -173,26 +195,40 @@ def _lay_out(members: list[tuple[int, ImageGrid]]) -> Iterator[Mosaic]:
         yield Mosaic(grid, tuple(members[i][0] for i in own), offsets)
 
 
-def _features_of(path: Path, source: VectorSource, name: str, grid: ImageGrid) -> list[Any]:
+def _features_of(path: Path, source: VectorSource, name: str) -> gpd.GeoDataFrame | None:
+    """The features of a class; None where the source has no such class. Raises TrainingError."""
     if source.class_field is None and name not in source.layers:
-        return []
+        return None
     layer = source.layers.get(name)
     try:
-        frame = gpd.read_file(path, layer=layer) if layer else gpd.read_file(path)
+        frame = gpd.read_file(path.resolve(), layer=layer) if layer else gpd.read_file(path.resolve())
     except (ValueError, OSError, RuntimeError) as exc:
         raise TrainingError(f"{path}: layer '{layer}' of class '{name}' cannot be read: {exc}") from exc
     if source.class_field is not None:
         if source.class_field not in frame.columns:
             raise TrainingError(f"{path}: no field '{source.class_field}'; there are {', '.join(frame.columns)}.")
-        frame = frame[words(frame[source.class_field]).isin(source.values.get(name, ()))]
+        wanted = source.values.get(name, ()) if source.values else (name,)
+        frame = frame[words(frame[source.class_field]).isin(wanted)]
+    elif [*source.layers.values()].count(layer or "") > 1 and "class" in frame:
+        frame = frame[words(frame["class"]) == name]  # a layer that classes share, as geoseg writes it
     if frame.crs is None:
         raise TrainingError(f"{path}: no CRS; set it in QGIS (Layer, Set CRS) and save again.")
-    geometry = frame.geometry.to_crs(grid.crs_wkt)
-    geometry = geometry[geometry.notna() & ~geometry.is_empty]
-    lines = geometry.geom_type.isin(["LineString", "MultiLineString"]).to_numpy()
-    shapes = np.asarray(geometry.array, object)
-    half_px = source.line_width_m / 2 / grid.pixel_size_m
-    shapes[lines] = shapely.buffer(shapes[lines], half_px * abs(grid.transform.a))
+    return frame[frame.geometry.notna() & ~frame.geometry.is_empty]
+
+
+def _words_in(path: Path, field: str) -> str:
+    """Some of what a field holds."""
+    found = sorted({str(word) for word in words(gpd.read_file(path.resolve())[field]) if word not in ("None", "nan")})
+    return ", ".join(f"'{word}'" for word in found[:8])
+
+
+def _on_image(frame: gpd.GeoDataFrame, source: VectorSource, grid: ImageGrid) -> list[Any]:
+    """The shapes that lie on an image, in its CRS; lines as wide as their field `width_m`, or the source, says."""
+    frame = frame.to_crs(grid.crs_wkt)
+    shapes = np.asarray(frame.geometry.array, object)
+    lines = frame.geom_type.isin(["LineString", "MultiLineString"]).to_numpy()
+    if lines.any():
+        shapes[lines] = widened(frame[lines], Ground.of(grid.transform, grid.crs_wkt, grid.shape), source.line_width_m)
     height, width = grid.shape
     corners = [grid.transform @ p for p in ((0, 0), (width, 0), (width, height), (0, height))]
     return [s for s in shapes if s.intersects(shapely.Polygon(corners))]

@@ -13,7 +13,8 @@ from geoseg.import_settings import ImportSettings
 from geoseg.nn.architectures import build
 from geoseg.nn.modeldir import build_from_config, fill, load_plain, read_safetensors, save_model
 
-_PROBE_PX = 64
+_PROBE_PX = 256
+"""Side of the window that a network is tried on: PAN pools it down to one pixel."""
 
 
 def import_model(source: Path, directory: Path, settings: ImportSettings) -> Path:

@@ -61,6 +61,8 @@ class SegmentationTask(pl.LightningModule):  # type: ignore[misc]
 
     def training_step(self, batch: Window, _: int) -> Tensor:
         """The loss of a batch."""
+        # Dropout of a step depends on nothing but its number, so a resumed training is the one that was killed.
+        torch.manual_seed(hash((self.config.seed, self.global_step, self.global_rank)) % 2**63)
         logits = self(batch.image, batch.valid)
         loss: Tensor = self.loss(logits, batch.label, batch.known)
         if self.config.agreement:
@@ -92,7 +94,10 @@ class SegmentationTask(pl.LightningModule):  # type: ignore[misc]
         for index in sorted(set(batch.source.tolist())):
             own = batch.source == index
             self.matrices[index].update(predicted[own], batch.label[own])
-            self.losses[index].update(self.loss(logits[own], batch.label[own], batch.known[own]).detach())
+            # By pixels: windows at the edge of a scene hold few that others have not counted already.
+            if count := int((batch.label[own] != IGNORE).sum()):
+                loss = self.loss(logits[own], batch.label[own], batch.known[own]).detach()
+                self.losses[index].update(loss, weight=count)
 
     def _as_mapped(self, batch: Window) -> Tensor:
         """Float32 logits (N, K, H, W) of windows that the network is shown as large as when their scene is mapped."""

@@ -1,5 +1,6 @@
 """Training: data to model directory. The routine of it (checkpoints, precision, devices, logs) is Lightning's."""
 
+import copy
 import signal
 import threading
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from geoseg.card import write_card
 from geoseg.contract import Source as SourceRecord
+from geoseg.errors import ModelError
 from geoseg.files import atomic, check_folder, write_json
 from geoseg.nn.data import GridWindows, RandomWindows, TrainingData, Window, read_data
 from geoseg.nn.data_sources import labelled
@@ -48,6 +50,7 @@ def train(config: TrainConfig, *, resume: bool = True) -> Path:
         torch.set_num_threads(config.threads)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     task = SegmentationTask(config)  # what is wrong with it is said before what another training left is removed
+    _check_step(task, config)
     data = read_data(config)
     resumed = checkpoint_to_go_on_from(config, data, resume=resume)
     if resumed is None and config.model.start_from is not None:
@@ -60,6 +63,22 @@ def train(config: TrainConfig, *, resume: bool = True) -> Path:
     model_dir = export(config, config.run_dir / BEST, data)
     mark_over(config)
     return model_dir
+
+
+def _check_step(task: SegmentationTask, config: TrainConfig) -> None:
+    """Raise ModelError where the network cannot be trained on batches of this shape.
+
+    Some pool a window to one pixel, and normalize over the batch what is left.
+    """
+    side, network = config.window_px, copy.deepcopy(task).train().model
+    try:
+        with torch.no_grad():
+            network(torch.zeros(config.batch, len(config.bands), side, side))
+    except (RuntimeError, ValueError) as exc:
+        raise ModelError(
+            f"{config.name}: the network takes no batch of {config.batch} windows of {side} px ({str(exc).splitlines()[0]}). "
+            "Set a larger window_px, or a batch of 2 or more."
+        ) from exc
 
 
 def _alone(trainer: pl.Trainer) -> None:

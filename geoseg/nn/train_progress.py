@@ -13,7 +13,7 @@ from rich.console import Console
 def training_progress() -> Callback:
     """A bar where there is a terminal, plain lines on the standard error stream where there is none."""
     console = Console(stderr=True)
-    return RichProgressBar() if console.is_terminal else PlainLines(console)
+    return RichProgressBar(console_kwargs={"stderr": True}) if console.is_terminal else PlainLines(console)
 
 
 def say(text: str, console: Console | None = None) -> None:

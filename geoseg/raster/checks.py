@@ -84,7 +84,15 @@ def check_sizes(path: Path, src: Any, blocks: BlockTable, limits: Limits) -> Non
             f"{path}: one block of {cols} × {rows} pixels takes {block_bytes / 2**20:,.0f} MiB, over the limit of "
             f"{limits.max_block_bytes / 2**20:,.0f}. Rewrite it tiled (gdal_translate -co TILED=YES), or give `geoseg map` a higher limits.max_block_bytes."
         )
-    _check_ratio(path, block_bytes, blocks, limits)
+    # GDAL shows a tall strip as many blocks of one row, but reads it whole where it is compressed.
+    stored = max(int(directory.sizes.max(initial=0)) for directory in blocks.directories)
+    if src.compression is not None and stored > limits.max_block_bytes:
+        raise BrokenRaster(
+            f"{path}: one compressed block takes {stored / 2**20:,.0f} MiB in the file, over the limit of "
+            f"{limits.max_block_bytes / 2**20:,.0f}. Rewrite it tiled (gdal_translate -co TILED=YES), or give `geoseg map` a higher limits.max_block_bytes."
+        )
+    stored_rows, stored_cols = blocks.block_shape
+    _check_ratio(path, block_bytes * stored_rows * stored_cols // (rows * cols), blocks, limits)
 
 
 def _check_ratio(path: Path, block_bytes: int, blocks: BlockTable, limits: Limits) -> None:

@@ -16,6 +16,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
 
 from geoseg.errors import BrokenRaster
+from geoseg.files import reason_of
 from geoseg.raster.blocks import BlockTable
 from geoseg.raster.geotiff import open_geotiff
 from geoseg.raster.scene import Scene
@@ -56,6 +57,7 @@ class SceneReader:
         self._scene = scene
         self._tolerant = tolerant
         self._lost: set[_Block] = set()
+        self._cut_off: set[int] = set()
         self._bands = bands
         # Alpha is read together with the bands: where pixels are interleaved it lies in the same blocks.
         alpha = scene.alpha_band
@@ -129,7 +131,7 @@ class SceneReader:
         except RasterioError as exc:
             if not self._tolerant:
                 raise BrokenRaster(
-                    f"{scene.path}: rows {out.start}–{out.stop - 1} cannot be decoded ({exc}). Copy the file again from "
+                    f"{scene.path}: rows {out.start}–{out.stop - 1} cannot be decoded ({reason_of(exc)}). Copy the file again from "
                     "its source, or map all but the bad blocks with --on-bad-block nodata."
                 ) from exc
             self._salvage(out)
@@ -147,14 +149,20 @@ class SceneReader:
             open_geotiff(scene.path).close()
         except RasterioError as exc:
             raise BrokenRaster(f"{scene.path}: can no longer be opened ({exc}).") from exc
+        stored_rows = self._files.stored_rows
         for block in _blocks(scene, out.start, out.stop):
-            part = _window(out, block)
+            part, strip = _window(out, block), block.start // stored_rows
             try:
-                self._files.read(part, block.left)
+                # A tall strip is decoded from its top for each of its rows; below the first bad one all are.
+                if strip not in self._cut_off:
+                    self._files.read(part, block.left)
+                    continue
             except RasterioError:
-                self._lost.add(block)
-                part.pixels[:] = 0
-                part.valid[:] = False
+                if stored_rows > scene.block_height:
+                    self._cut_off.add(strip)
+            self._lost.add(block)
+            part.pixels[:] = 0
+            part.valid[:] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +235,11 @@ class _Files:
             valid &= self._src.read_masks(self._bands[0], window=window) > 0
         if self._mask is not None:
             valid &= (self._mask.read(window=window) > 0).all(axis=0)
+
+    @property
+    def stored_rows(self) -> int:
+        """Rows of a block as stored."""
+        return self._blocks.block_shape[0]
 
     def _one_each(self) -> list[Any]:
         """A file for each band, where bands are stored apart in strips so tall that GDAL decodes them row by row.

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -75,34 +74,30 @@ class StripRaster:
         return out
 
 
-def write_strip(target: Path, height: int, width: int, parts: Iterable[FinalRows]) -> list[int]:
-    """Write the rows of a strip as they come, atomically; returns the pixels of each class id, 0–255.
+def write_strip(target: Path, height: int, width: int, parts: Iterable[FinalRows]) -> None:
+    """Write the rows of a strip as they come, atomically.
 
     Compression and writing go on in a thread while the next rows are computed.
     """
-    counts = np.zeros(256, np.int64)
     first: int | None = None
     with atomic(target) as tmp:
         with rasterio.open(tmp, "w", **_profile(height, width)) as dst, one_thread("write") as pool:
-            pending: Future[NDArray[np.int64]] | None = None
+            pending: Future[None] | None = None
             for part in parts:
                 first = part.start if first is None else first
                 if pending is not None:
-                    counts += pending.result()  # at most one part waits, so memory is bounded
+                    pending.result()  # at most one part waits, so memory is bounded
                 pending = pool.submit(_write, dst, part, part.start - first)
             if pending is not None:
-                counts += pending.result()
+                pending.result()
         check_written(tmp, target)
-    return [int(n) for n in counts]
 
 
-def _write(dst: rasterio.io.DatasetWriter, part: FinalRows, row: int) -> NDArray[np.int64]:
-    """Write final rows; returns the pixels of each class id."""
+def _write(dst: rasterio.io.DatasetWriter, part: FinalRows, row: int) -> None:
+    """Write final rows."""
     window = RasterioWindow(0, row, dst.width, len(part.classes))
     dst.write(part.classes, CLASSES_BAND, window=window)
     dst.write(part.confidence, CONFIDENCE_BAND, window=window)
-    counts: NDArray[np.int64] = cv2.calcHist([part.classes], [0], None, [256], [0, 256]).ravel().astype(np.int64)
-    return counts
 
 
 def _profile(height: int, width: int) -> dict[str, object]:

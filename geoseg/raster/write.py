@@ -9,10 +9,11 @@ from geoseg.raster import env
 # isort: split
 import rasterio
 import rasterio.shutil
+from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
 
-from geoseg.files import atomic
+from geoseg.files import atomic, full_disk_told, reason_of, write_error
 from geoseg.legend import NODATA
 from geoseg.raster.blocks import check_written
 from geoseg.raster.checks import Transform
@@ -61,20 +62,23 @@ def write_cog(
     with atomic(target) as tmp:
         flat = tmp.with_name(f"{tmp.name}.flat.tif")
         try:
-            _write_flat(flat, source, spec)
-            rasterio.shutil.copy(
-                flat,
-                tmp,
-                driver="COG",
-                # As small as DEFLATE on classes, and twice as fast.
-                compress="LZW" if spec.palette is not None else "DEFLATE",
-                blocksize=_BLOCK,
-                overview_resampling=spec.resampling.upper(),
-                bigtiff="IF_SAFER",
-                num_threads=str(min(_THREADS, cores())),
-            )
-            check_written(tmp, target)
-            replacing(tmp)
+            with full_disk_told(target):
+                _write_flat(flat, source, spec)
+                rasterio.shutil.copy(
+                    flat,
+                    tmp,
+                    driver="COG",
+                    # As small as DEFLATE on classes, and twice as fast.
+                    compress="LZW" if spec.palette is not None else "DEFLATE",
+                    blocksize=_BLOCK,
+                    overview_resampling=spec.resampling.upper(),
+                    bigtiff="IF_SAFER",
+                    num_threads=str(min(_THREADS, cores())),
+                )
+                check_written(tmp, target)
+                replacing(tmp)
+        except CPLE_BaseError as exc:  # which rasterio lets through at the end of a file
+            raise write_error(target, reason_of(exc)) from exc
         finally:
             flat.unlink(missing_ok=True)
 

@@ -17,6 +17,8 @@ _TAKEN = re.compile(r"lock|lock-\d+-of-\d+|journal|slurm")
 """What else is in that folder: no scene is called so."""
 OWN_SUFFIXES = ("_classes.tif", "_confidence.tif")
 """Endings of the rasters that geoseg writes."""
+_SET_ASIDE = re.compile(r"\.edited(-\d+)?(?=\.tif$)")
+"""In the name of one of them that people changed."""
 
 
 def find_files(inputs: tuple[str, ...]) -> list[Path]:
@@ -69,11 +71,12 @@ def real(path: Path) -> Path:
 
 
 def _is_own(path: Path) -> bool:
-    """Whether a run of geoseg wrote this file: its work folder for a scene of that name lies beside it."""
+    """Whether a run of geoseg wrote this file, or set it aside: its work folder for a scene of that name lies beside it."""
     if OWN_FOLDER in path.parts:
         return True
-    ending = next((e for e in OWN_SUFFIXES if path.name.endswith(e)), None)
-    return ending is not None and (real(path).parent / OWN_FOLDER / path.name.removesuffix(ending)).is_dir()
+    name = _SET_ASIDE.sub("", path.name)
+    ending = next((e for e in OWN_SUFFIXES if name.endswith(e)), None)
+    return ending is not None and (real(path).parent / OWN_FOLDER / name.removesuffix(ending)).is_dir()
 
 
 def name_scenes(paths: list[Path]) -> dict[Path, str]:

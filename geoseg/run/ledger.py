@@ -38,8 +38,6 @@ class StripRecord:
     sha256: str
     """Of the strip file."""
     bytes: int
-    counts: dict[str, int]
-    """Class id → pixels; ids that do not occur are left out."""
     seconds: dict[str, float]
     """Wall time: `all` of it, and the shares of `prepare` and `forward` in it."""
     precision: str
@@ -173,10 +171,15 @@ def end_overwriting(work: Path) -> None:
 def finish(work: Path, record: dict[str, Any]) -> None:
     """Write the scene record, then remove the work that is no longer needed; a partial scene keeps its strips."""
     write_json(work / SCENE_RECORD, record)
+    tidy(work, done=record["status"] == "done")
+
+
+def tidy(work: Path, *, done: bool) -> None:
+    """Remove what a scene needs no longer once it has its record, also where a run was killed over it."""
     for path in (work / _PREVIOUS, work / _PUBLISHED, *work.glob(f"*{_WRITTEN}")):
         path.unlink(missing_ok=True)
     shutil.rmtree(work / "vector", ignore_errors=True)
-    if record["status"] == "done":
+    if done:
         shutil.rmtree(work / "strips", ignore_errors=True)
         (work / "cut.json").unlink(missing_ok=True)
 
@@ -193,10 +196,10 @@ def is_same_map(record: dict[str, Any], fingerprint: str) -> bool:
     return whole and record["fingerprint"] == fingerprint
 
 
-def note_layer(work: Path, path: Path) -> None:
-    """Leave word of one layer that is written, before all are: it is no file of somebody else."""
+def note_layer(work: Path, path: Path, written: Path) -> None:
+    """Leave word of one layer that is about to become `path`, before all are written: it is no file of somebody else."""
     last = publication(work) or {"fingerprint": "", "sha256": {}, "told": []}
-    note_publication(work, {**last, "sha256": {**last["sha256"], path.name: sha256_file(path)}})
+    note_publication(work, {**last, "sha256": {**last["sha256"], path.name: sha256_file(written)}})
 
 
 def note_raster(work: Path, target: Path, written: Path) -> None:

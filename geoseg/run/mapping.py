@@ -69,6 +69,9 @@ def _run(plan: RunPlan, cluster: Cluster | None, report: Reporter, journal: Jour
     observe = _recording(run, report.event, journal.event)
     mapped = [_unchanged(s) for s in plan.scenes if s.done]
     journal.begin(plan)
+    for scene in plan.scenes:
+        if scene.done:
+            ledger.tidy(scene.work, done=True)
     exit_code = EXIT_INTERRUPTED
     try:
         if plan.pending:  # else no cluster is started

@@ -135,14 +135,13 @@ class SegmentTask:
             enlargement=plan.enlargement, tolerant=tolerant,
         )  # fmt: skip
         with closing(mapping) as rows:
-            counts = write_strip(path, strip.row_stop - strip.row_start, plan.scene.width, rows)
+            write_strip(path, strip.row_stop - strip.row_start, plan.scene.width, rows)
         record = StripRecord(
             fingerprint=plan.fingerprint,
             first=strip.first,
             stop=strip.stop,
             sha256=sha256_file(path),
             bytes=path.stat().st_size,
-            counts={str(i): n for i, n in enumerate(counts) if n},
             seconds={**take_seconds(), "all": round(time.perf_counter() - started, 3)},
             precision=self.runtime.precision,
             host=host,
@@ -307,10 +306,12 @@ class PublishTask:
         features = assemble(self.job, list(self.parts), warnings.append)
         chunks = [(layer, features.get(layer.name, ())) for layer in layers]
         if outputs.project is None:
-            # Left word of one by one: a GeoPackage tells by itself whose it is, these do not.
-            counts = write_layers(
-                outputs.layers, chunks, plan.crs_wkt, replacing=keep, written=lambda p: ledger.note_layer(plan.work, p)
-            )
+            # Word is left of them one by one: a GeoPackage tells by itself whose it is, these do not.
+            def replacing(path: Path, written: Path) -> None:
+                keep(path)
+                ledger.note_layer(plan.work, path, written)
+
+            counts = write_layers(outputs.layers, chunks, plan.crs_wkt, replacing)
             tables = None
         else:
             from geoseg.vector.geopackage import write_geopackage

@@ -84,8 +84,13 @@ def _write(settings: VectorizeSettings, scene: Scene, job: VectorJob, warn: Call
         )
         keep(*files)
         work = _work(settings)
-        note = (lambda path: ledger.note_layer(work, path)) if work else (lambda path: None)
-        return write_layers(files, chunks, job.crs, replacing=keep, written=note)
+
+        def replacing(path: Path, written: Path) -> None:
+            keep(path)
+            if work:
+                ledger.note_layer(work, path, written)
+
+        return write_layers(files, chunks, job.crs, replacing)
     meta, project = _meta(settings, scene, job), target.with_suffix(".qgz")
     keep(target, project)
     counts = write_geopackage(target, chunks, meta=meta, replacing=keep)

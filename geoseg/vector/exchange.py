@@ -7,6 +7,7 @@ from typing import Any
 import geopandas
 import numpy as np
 import pandas as pd
+import shapely
 
 from geoseg.files import atomic, write_error
 from geoseg.vector.schema import FieldType, Layer
@@ -20,14 +21,12 @@ def write_layers(
     targets: Sequence[Path],
     layers: Sequence[tuple[Layer, Chunks]],
     crs_wkt: str,
-    *,
-    replacing: Callable[[Path], None] = lambda _: None,
-    written: Callable[[Path], None] = lambda _: None,
+    replacing: Callable[[Path, Path], None] = lambda _, __: None,
 ) -> dict[str, int]:
     """Write each layer to a file of its own, GeoParquet or FlatGeobuf by its suffix; returns the features of each.
 
-    `crs_wkt` is empty where the scene has no reference system; `replacing` is called with the path of each file before it
-    takes its place, `written` after it.
+    `crs_wkt` is empty where the scene has no reference system; `replacing` is called with the path of each file, and
+    that of the whole file which is about to take its place.
 
     A layer is held in memory whole: FlatGeobuf sorts its features by place, and GeoParquet states their extent first.
     Raises OutputError where a file cannot be written.
@@ -43,10 +42,11 @@ def write_layers(
                     # Else the layer is called after the temporary file, by host and process.
                     named = {"layer": path.stem, "geometry_type": layer.geometry}
                     features.to_file(temporary, driver="FlatGeobuf", engine="pyogrio", **named)
-                replacing(path)
+                replacing(path, temporary)
         except RuntimeError as exc:  # the base of pyogrio's errors
-            raise write_error(path, str(exc).rstrip(".")) from exc
-        written(path)
+            # What GDAL had written it has removed already.
+            needed = 16 * int(shapely.get_num_coordinates(features.geometry.array).sum())
+            raise write_error(path, str(exc).rstrip("."), needed) from exc
         counts[layer.name] = len(features)
     return counts
 

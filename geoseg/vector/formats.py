@@ -12,6 +12,21 @@ LayerFormat = Literal["geopackage", "geoparquet", "flatgeobuf"]
 SUFFIXES: dict[LayerFormat, str] = {"geopackage": ".gpkg", "geoparquet": ".parquet", "flatgeobuf": ".fgb"}
 
 
+_MAGIC = {".gpkg": b"SQLite format 3", ".geojson": b"{", ".json": b"{"}
+"""How a file of vectors to read begins: GDAL is not asked to open anything else, which might name other files."""
+
+
+def is_vector_file(path: Path) -> bool:
+    """Whether a file is named as a GeoPackage or a GeoJSON; raises ConfigError where it does not begin like one."""
+    magic = _MAGIC.get(path.suffix.lower())
+    if magic is None:
+        return False
+    with path.open("rb") as file:
+        if not file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(magic):
+            raise ConfigError(f"{path}: does not begin like a {path.suffix} file. Save it again in QGIS.")
+    return True
+
+
 def layer_files(folder: Path, name: str, layers: Iterable[str], how: LayerFormat) -> tuple[Path, ...]:
     """The files that hold the layers of `name`: one GeoPackage, or a file for each layer."""
     if how == "geopackage":

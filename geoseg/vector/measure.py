@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import geopandas
 import numpy as np
 import shapely
 from affine import Affine
@@ -86,6 +87,25 @@ class Ground:
             shapes, lambda xy: np.column_stack(forward.transform(xy[:, 0], xy[:, 1]))
         )
         return projected
+
+
+def widened(lines: geopandas.GeoDataFrame, ground: Ground, width_m: float) -> NDArray[Any]:
+    """Lines as areas; a field `width_m` counts where it has a number."""
+    widths = np.full(len(lines), width_m)
+    if "width_m" in lines:
+        own = lines["width_m"].to_numpy(float, na_value=np.nan)
+        widths = np.where(own > 0, own, widths)
+    shapes = np.asarray(lines.geometry.array, dtype=object)
+    if not len(shapes):
+        return shapes
+    # Metres of a map unit to the east and to the north: in degrees they differ.
+    west, south, east, north = lines.total_bounds
+    (x, y), half = ((west + east) / 2, (south + north) / 2), 1e-6 * (1 + abs(west) + abs(north))
+    both = shapely.linestrings([[(x - half, y), (x + half, y)], [(x, y - half), (x, y + half)]])
+    metres = ground.length_m(both) / (2 * half)
+    on_ground = shapely.buffer(shapely.transform(shapes, lambda xy: xy * metres), widths / 2)
+    areas: NDArray[Any] = shapely.transform(on_ground, lambda xy: xy / metres)
+    return areas
 
 
 @lru_cache(maxsize=64)

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from geoseg.cli import main
 from geoseg.config import RunSettings
-from geoseg.contract import PixelSize, load_contract
+from geoseg.contract import DEFAULT_MODEL, PixelSize, load_contract
 from geoseg.errors import ConfigError
 from geoseg.evaluate.run import evaluate
 from geoseg.evaluate.settings import EvaluateSettings
@@ -322,6 +322,35 @@ def test_lines_on_both_sides_of_a_zone_border_are_measured_on_one_plane(tmp_path
     assert scores["precision"] > 0.9
     assert scores["recall"] == pytest.approx(0.5, abs=0.05)
     assert scores["reference_m"] == pytest.approx(2 * 67.1, abs=0.5)
+
+
+def test_where_the_scene_has_no_data_nothing_is_compared(files, unet_model, tmp_path):
+    """Two files of vectors know nothing of nodata; the scene does."""
+    image, label = squares(4)
+    image[:, SIDE // 2 :] = 0
+    write_tiff(tmp_path / "image.tif", image, nodata=0)
+    found = compared(files, "map.gpkg", "truth.gpkg", image=tmp_path / "image.tif", model=unet_model)
+    moved = np.roll(label, (2, 2), axis=(0, 1))
+    seen = np.s_[:, : SIDE // 2]
+    assert found["pixels"] == label[seen].size
+    assert found["accuracy"] == pytest.approx((label == moved)[seen].mean())
+
+
+def test_classes_that_share_a_layer_are_compared_by_their_field(files, tmp_path):
+    legend = [
+        {"id": 1, "name": "house", "color": "#d7301f", "layer": "buildings", "rule": "building"},
+        {"id": 2, "name": "shed", "color": "#4d4d4d", "layer": "buildings", "rule": "building"},
+    ]
+    contract = json.loads((DEFAULT_MODEL / "contract.json").read_text())
+    shutil.copytree(DEFAULT_MODEL, tmp_path / "model")
+    (tmp_path / "model" / "contract.json").write_text(json.dumps({**contract, "classes": legend, "metrics": {}}))
+    _, label = squares(4)
+    label[label == 3] = 0
+    both = [outlines(label == i).assign(**{"class": name}) for i, name in ((1, "house"), (2, "shed"))]
+    pd.concat(both).to_file(tmp_path / "map.gpkg", layer="buildings")
+    write_tiff(tmp_path / "truth.tif", label)
+    found = compared(tmp_path, "map.gpkg", "truth.tif", model=tmp_path / "model")
+    assert found["accuracy"] == 1.0
 
 
 def test_the_loss_is_that_of_the_model(unet_model, tmp_path):

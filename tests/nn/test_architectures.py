@@ -1,13 +1,18 @@
 """Every architecture by name: builds, takes a step, saves, loads and answers the same."""
 
+import numpy as np
 import pytest
+import rasterio
 import torch
 from torch.nn import functional
 
+from geoseg.config import RunSettings
 from geoseg.errors import ModelError
 from geoseg.nn.architectures import ARCHITECTURES, build
 from geoseg.nn.modeldir import load_model, save_model
 from geoseg.nn.segnet import SegNet
+from geoseg.run.mapping import map_scenes
+from tests.conftest import write_raster
 from tests.nn.test_modeldir import contract
 
 SMALL = "tu-mobilenetv3_small_050"
@@ -36,6 +41,23 @@ def test_it_learns_saves_and_loads(name, tmp_path):
     save_model(model, tmp_path, contract(), half=False)
     with torch.no_grad():
         torch.testing.assert_close(load_model(tmp_path)(x), model.eval()(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_it_maps_a_scene(name, tmp_path):
+    """By random weights: that all pixels have a class, and nodata none, is what is asked."""
+    torch.manual_seed(0)
+    model = build(name, {"in_channels": 3, "classes": 4} | SETTINGS.get(name, {"encoder_name": SMALL}))
+    save_model(model, tmp_path / "model", contract())
+    pixels = np.random.default_rng(0).integers(1, 255, (3, 300, 280), dtype=np.uint8)
+    pixels[:, :40, :50] = 0
+    path = write_raster(tmp_path / "a.tif", pixels, nodata=0)
+    run = {"workers": 0, "tile_size": 256, "overlap": 64, "quiet": True}
+    done = map_scenes(RunSettings(inputs=(str(path),), output=tmp_path / "out", model=tmp_path / "model", **run))
+    assert done.exit_code == 0, done.results
+    with rasterio.open(tmp_path / "out" / "a_classes.tif") as classes:
+        ids = classes.read(1)
+    assert ((ids == 255) == (pixels == 0).all(axis=0)).all()
 
 
 def test_segnet_is_the_papers():

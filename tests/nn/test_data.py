@@ -3,11 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pyproj
 import pytest
 import rasterio
+import shapely
 import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -21,7 +23,7 @@ from geoseg.errors import ConfigError, TrainingError
 from geoseg.nn.augment import ColorChanges, turn
 from geoseg.nn.data import GridWindows, RandomWindows, at_tolerated_size, pad_to, read_data, resample
 from geoseg.nn.data_sources import IGNORE, UNSEEN, read_source
-from geoseg.nn.ground import ImageGrid, ground_mask
+from geoseg.nn.ground import ImageGrid, ground_mask, paint_vectors
 from geoseg.nn.town_source import town_chips
 from geoseg.town.chips import chip
 from geoseg.town.settings import TownSettings
@@ -154,6 +156,135 @@ def test_a_mosaic_joins_neighbours_and_splits_by_ground(tmp_path):
     assert training.label.shape[1] + validation.label.shape[1] == 3 * SIDE
     whole = np.concatenate([squares(i)[1] for i in range(3)], axis=1)
     assert (np.concatenate([training.label, validation.label], axis=1) == whole).all()
+
+
+def test_chips_of_a_held_out_image_are_found_however_small(tmp_path):
+    """Each is a hundredth of it."""
+    image, label = squares(2, 10 * SIDE)
+    write_tiff(tmp_path / "whole" / "images" / "a2.tif", image)
+    write_tiff(tmp_path / "whole" / "labels" / "a2.tif", label)
+    whole = source("rasters", tmp_path / "whole")
+    for column in range(1, 4):
+        part = np.s_[:SIDE, column * SIDE : (column + 1) * SIDE]
+        write_tiff(tmp_path / "chips" / "images" / f"b{column}.tif", image[part], column)
+        write_tiff(tmp_path / "chips" / "labels" / f"b{column}.tif", label[part], column)
+    chips = {**source("rasters", tmp_path / "chips"), "name": "chips", "group": "", "validation_groups": []}
+    with pytest.raises(TrainingError, match="show the same ground"):
+        read(tmp_path, whole, chips)
+
+
+def test_classes_that_share_a_layer_are_told_by_their_field(tmp_path):
+    """As geoseg writes them."""
+    root = MAKERS["vectors"](tmp_path / "a")
+    for i in range(3):
+        label = squares(i)[1]
+        parts = [outlines(label == k, i).assign(**{"class": name}) for k, name in ((1, "building"), (3, "green"))]
+        pd.concat(parts).to_file(root / f"a{i}.gpkg", layer="both")
+    one = source("vectors", root) | {"layers": {"building": "both", "road": "roads", "green": "both"}}
+    data = read(tmp_path, one)
+    for scene in [*data.training, *data.validation]:
+        assert (scene.label == squares(int(scene.group))[1]).all()
+
+
+def test_labels_that_name_other_files_are_refused(tmp_path):
+    root = MAKERS["vectors"](tmp_path / "a")
+    (root / "a0.gpkg").rename(tmp_path / "elsewhere.gpkg")
+    (root / "a0.gpkg").write_text(
+        f'<OGRVRTDataSource><OGRVRTLayer name="buildings"><SrcDataSource>{tmp_path}/elsewhere.gpkg</SrcDataSource>'
+        "</OGRVRTLayer></OGRVRTDataSource>"
+    )
+    with pytest.raises(ConfigError, match=r"does not begin like a \.gpkg file"):
+        read(tmp_path, source("vectors", root))
+    for i in range(3):
+        (root / f"a{i}.gpkg").rename(root / f"a{i}.vrt")
+    with pytest.raises(TrainingError, match="must be a GeoPackage or a GeoJSON"):
+        read(tmp_path, source("vectors", root) | {"labels": "{stem}.vrt"})
+
+
+def test_values_that_no_class_claims_are_said_where_background_is_named(tmp_path):
+    root = MAKERS["rasters"](tmp_path / "a")
+    label = squares(0)[1]
+    label[:3, :3] = 77
+    write_tiff(root / "labels" / "a0.tif", label)
+    one = source("rasters", root)
+    assert read(tmp_path, one)
+    values = one["values"] | {"background": [0]}
+    with pytest.raises(TrainingError, match="its labels hold 77, which are neither in `values` nor in `ignore`"):
+        read(tmp_path, one | {"values": values})
+    assert (read(tmp_path, one | {"values": values, "ignore": [77]}).training[0].label[:3, :3] == IGNORE).all()
+
+
+def test_void_of_cityscapes_says_nothing_unless_it_is_named(tmp_path):
+    root = MAKERS["cityscapes"](tmp_path / "a")
+    path = root / "gtFine/train/ulm/ulm_0_gtFine_labelIds.png"
+    ids = np.asarray(Image.open(path)).copy()
+    ids[:4, :4] = 3  # out of the region of interest
+    Image.fromarray(ids).save(path)
+    one = source("cityscapes", root)
+    assert (read(tmp_path, one).training[0].label[:4, :4] == IGNORE).all()
+    named = one | {"values": one["values"] | {"road": [7, 3]}}
+    assert (read(tmp_path, named).training[0].label[:4, :4] == 2).all()
+
+
+def test_images_of_other_bands_are_refused_unless_theirs_are_named(tmp_path):
+    root = MAKERS["rasters"](tmp_path / "a")
+    for i in range(3):
+        image = squares(i)[0]
+        path = write_tiff(root / "images" / f"a{i}.tif", np.dstack([image[..., ::-1], image[..., 0]]), i)
+        with rasterio.open(path, "r+") as dst:
+            dst.colorinterp = [ColorInterp.gray] + 3 * [ColorInterp.undefined]
+    one = source("rasters", root)
+    with pytest.raises(TrainingError, match=r"4 bands, but 3 are needed .* such as \[3, 2, 1\]"):
+        read(tmp_path, one)
+    scene = read(tmp_path, one | {"bands": [3, 2, 1]}).training[0]
+    assert (scene.image == squares(int(scene.group))[0]).all()
+
+
+def test_no_features_mean_that_nothing_is_there(tmp_path):
+    root = MAKERS["vectors"](tmp_path / "a")
+    for layer in ("buildings", "roads", "green"):
+        gpd.read_file(root / "a0.gpkg", layer=layer).iloc[:0].to_file(root / "a0.gpkg", layer=layer)
+    scene = next(s for s in read(tmp_path, source("vectors", root)).training if s.group == "0")
+    assert (scene.label == 0).all()
+
+
+def test_words_of_a_class_field_are_those_of_the_classes_or_are_listed(tmp_path):
+    root = tmp_path / "a"
+    for i in range(3):
+        image, label = squares(i)
+        write_tiff(root / f"a{i}.tif", image, i)
+        names = ((1, "building"), (2, "road"), (3, "green"))
+        pd.concat([outlines(label == k, i).assign(kind=name) for k, name in names]).to_file(root / f"a{i}.gpkg")
+    one = source("vectors", root) | {"layers": {}, "class_field": "kind"}
+    assert (read(tmp_path, one).validation[0].label == squares(2)[1]).all()
+    with pytest.raises(TrainingError, match=r"no feature is of a class: .* holds, 'building', 'green', 'road'"):
+        read(tmp_path, one | {"values": {"building": ["Building"]}})
+
+
+def test_a_pixel_size_is_that_of_the_georeference(tmp_path):
+    one = source("rasters", MAKERS["rasters"](tmp_path / "a")) | {"pixel_size_m": 0.25}
+    assert read(tmp_path, one).training[0].pixel_size_m == pytest.approx(0.5, rel=1e-3)
+
+
+def test_lines_are_as_wide_on_the_ground_in_degrees(tmp_path):
+    """At 60° N, where a degree east is half as long as one north."""
+    size, at = 200, (15.0, 60.0)
+    degree = 111_412.0  # m of a degree north there; east it is half
+    step = 0.5 / degree
+    transform = rasterio.Affine(2 * step, 0, at[0], 0, -step, at[1])
+    path = tmp_path / "a0.gpkg"
+    middle = (at[0] + size * step, at[1] - size / 2 * step)
+    for line, across in (
+        ([(middle[0], at[1]), (middle[0], at[1] - size * step)], 1),
+        ([(at[0], middle[1]), (at[0] + 2 * size * step, middle[1])], 0),
+    ):
+        gpd.GeoDataFrame({"width_m": [12.0]}, geometry=[shapely.LineString(line)], crs="EPSG:4326").to_file(
+            path, layer="roads"
+        )
+        one = load_train_config(settings(tmp_path, source("vectors", tmp_path) | {"layers": {"road": "roads"}}))
+        grid = ImageGrid(transform, pyproj.CRS("EPSG:4326").to_wkt(), (size, size))
+        label = paint_vectors(path, one.sources[0], one.legend, grid)
+        assert (label == 2).sum(axis=across).max() == pytest.approx(24, abs=1)
 
 
 def test_groups_and_ground_are_held_out_together(tmp_path):

@@ -7,6 +7,7 @@ import pickle
 import signal
 from typing import ClassVar
 
+import lightning.pytorch as pl
 import pytest
 import rasterio
 import torch
@@ -16,10 +17,11 @@ from geoseg.contract import DEFAULT_MODEL, load_contract
 from geoseg.errors import ConfigError, DiskFull, ModelError, TrainingError
 from geoseg.nn.architectures import build
 from geoseg.nn.data import Window
+from geoseg.nn.data_sources import IGNORE
 from geoseg.nn.device import choose_device, choose_precision
 from geoseg.nn.modeldir import load_model
 from geoseg.nn.resume import _digest_of_settings
-from geoseg.nn.task import SegmentationTask, _rate, limit_kernels, load_encoder
+from geoseg.nn.task import SegmentationTask, _rate, initial_model, limit_kernels, load_encoder
 from geoseg.nn.train import lightning_precision, train
 from geoseg.train_config import Optimization, load_train_config
 from tests.nn.training_sets import MAKERS, settings, source
@@ -358,6 +360,63 @@ def test_kernels_are_kept_small_wherever_the_model_has_moved():
     assert moved.weight.grad.dtype == torch.double
     assert not moved.weight.grad[..., [0, 4]].any()
     assert moved.weight.grad[..., 1:4, 1:4].all()
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_each_optimizer_learns(optimizer, tmp_path):
+    how = {"optimizer": optimizer, "learning_rate": 1e-2, "weight_decay": 1e-3, "warmup_steps": 0, "schedule": "poly"}
+    task = SegmentationTask(config(tmp_path, model=TINY, optimization=how))
+    batch, losses = noise(), []
+    chosen = task.configure_optimizers()["optimizer"]
+    assert type(chosen).__name__.lower() == optimizer
+    for _ in range(8):
+        losses.append(task.loss(task(batch.image, batch.valid), batch.label, batch.known))
+        chosen.zero_grad()
+        losses[-1].backward()
+        chosen.step()
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_a_step_is_as_long_as_the_clipped_gradient_allows(tmp_path):
+    how = {"optimizer": "sgd", "learning_rate": 1.0, "warmup_steps": 0, "schedule": "constant", "clip_norm": 1e-6}
+    one = config(tmp_path, optimization=how, steps=2, steps_per_epoch=2)
+    pl.seed_everything(one.seed, workers=True, verbose=False)
+    before, after = initial_model(one).state_dict(), load_model(train(one)).state_dict()
+    learnt = [n for n in before if n.endswith("weight")]
+    assert learnt
+    moved = max(float((before[n] - after[n].float()).abs().max()) for n in learnt)
+    assert moved < 2e-3  # of the half precision in which models are saved
+
+
+def test_the_test_loss_is_a_mean_over_pixels(tmp_path):
+    """One window with all its pixels and one with four count as what they have."""
+    task = SegmentationTask(config(tmp_path, model=TINY)).eval()
+    one = noise()
+    few = one._replace(label=torch.full_like(one.label, IGNORE))
+    few.label[:, :2, :2] = 3
+    with torch.no_grad():
+        for batch in (one, few):
+            task.validation_step(batch._replace(source=torch.zeros(1, dtype=torch.long)), 0)
+        parts = [task.loss(task._as_mapped(b), b.label, b.known) for b in (one, few)]
+    counts = [256 * 256, 4]
+    expected = sum(n * float(p) for n, p in zip(counts, parts, strict=True)) / sum(counts)
+    assert float(task.losses[0].compute()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_batches_that_a_network_cannot_take_are_said_before_anything(tmp_path):
+    deep = {"architecture": "DeepLabV3Plus", "encoder": "tu-mobilenetv3_small_050"}
+    with pytest.raises(ModelError, match=r"takes no batch of 1 windows of 64 px .* a batch of 2 or more"):
+        train(config(tmp_path, model=deep, batch=1))
+    assert not (tmp_path / "run" / "last.ckpt").exists()
+
+
+def test_dropout_of_a_step_depends_on_its_number_alone(tmp_path):
+    task = SegmentationTask(config(tmp_path, model={"architecture": "FPN", "encoder": "tu-mobilenetv3_small_050"}))
+    batch = Window(*(torch.cat([part] * 2) for part in noise()))
+    torch.manual_seed(5)
+    first = task.training_step(batch, 0)
+    again = task.training_step(batch, 0)
+    assert float(first) == pytest.approx(float(again), rel=1e-5)
 
 
 def test_frozen_statistics_stay_while_weights_move(tmp_path):

@@ -297,6 +297,23 @@ def test_a_small_file_that_declares_much(tmp_path):
     )
 
 
+def test_one_strip_that_declares_much(tmp_path):
+    """GDAL shows it as blocks of one row."""
+    path = tmp_path / "x.tif"
+    deflate = {259: (SHORT, (8,))}
+    tags = image_tags(4_000_000, 60_000, bands=3, offsets=(1000,), sizes=(5000,)) | GEO_TAGS | deflate
+    path.write_bytes(tiff(tags, pad_to=1000, data=bytes(5000)))
+    refused(path, BrokenRaster, "6,000 bytes declare 720,000,000,000 bytes of pixels, over 100,000 to 1")
+
+
+def test_one_compressed_strip_is_read_whole_and_so_is_limited(tmp_path):
+    noise, limits = np.random.default_rng(0).integers(0, 255, (1, 4000, 50), np.uint8), Limits(max_block_bytes=100_000)
+    one = write_raster(tmp_path / "one.tif", noise, compress="deflate", blockysize=4000)
+    refused(one, BrokenRaster, r"one compressed block takes .* Rewrite it tiled", limits=limits)
+    assert inspect(write_raster(tmp_path / "raw.tif", noise, blockysize=4000), limits)
+    assert inspect(write_raster(tmp_path / "strips.tif", noise, compress="deflate", blockysize=64), limits)
+
+
 def test_scenes_of_one_colour_and_sparse_scenes_are_no_bombs(tmp_path):
     one = np.zeros((3, 4096, 4096), np.uint8)
     assert inspect(

@@ -24,6 +24,7 @@ from geoseg.run import ledger
 from geoseg.run.corrections import set_aside
 from geoseg.run.driver import execute
 from geoseg.run.executors import SerialExecutor
+from geoseg.run.find import find_files
 from geoseg.run.mapping import map_scenes
 from geoseg.run.plan import plan_run, renewed
 from geoseg.run.status import folder_status
@@ -168,6 +169,32 @@ def test_a_class_raster_that_was_edited_in_place_is_kept(mapped, tmp_path):
     assert {p.name for p in out.glob("*.edited*.tif")} == {"a_classes.edited.tif"}
 
 
+def test_a_raster_that_was_set_aside_is_no_scene(mapped, tmp_path):
+    """Where maps lie beside the imagery."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    path = scene(folder / "a.tif")
+    mapped(path)
+    for name in ("a_classes.tif", "a_classes.tif"):
+        with rasterio.open(folder / name, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as dst:
+            dst.write(np.full((1, 9, 9), 3, np.uint8), window=Window(0, 0, 9, 9))
+        mapped(path, overwrite=True)
+    assert {"a_classes.edited.tif", "a_classes.edited-2.tif"} < {p.name for p in folder.iterdir()}
+    assert find_files((str(folder),)) == [path]
+
+
+@pytest.mark.parametrize("left", ["strips", "vector"])
+def test_what_a_run_left_that_was_killed_over_its_end_goes(mapped, tmp_path, left):
+    path, work = scene(tmp_path / "in" / "a.tif"), tmp_path / "out" / ".geoseg" / "a"
+    mapped(path)
+    (work / left).mkdir()
+    (work / left / "x").write_text("x")
+    (work / "previous.json").write_text("{}")
+    assert mapped(path).status == "up to date"
+    assert not (work / left).exists()
+    assert not (work / "previous.json").exists()
+
+
 def test_a_class_raster_of_a_killed_run_is_not_taken_for_an_edit(mapped, color_model, tmp_path):
     """Killed after its raster and before its scene record, with an older map before it and other settings after it."""
     path, out = scene(tmp_path / "in" / "a.tif"), tmp_path / "out"
@@ -286,7 +313,7 @@ def test_a_killed_run_sets_no_half_written_layers_aside(mapped, tmp_path):
     path, out = scene(tmp_path / "in" / "a.tif"), tmp_path / "out"
     mapped(path, format="flatgeobuf")
     (out / "a_buildings.fgb").write_bytes(b"of the run that was killed")
-    ledger.note_layer(out / ".geoseg" / "a", out / "a_buildings.fgb")
+    ledger.note_layer(out / ".geoseg" / "a", out / "a_buildings.fgb", out / "a_buildings.fgb")
     (out / "a_green.fgb").write_bytes(b"edited")
     mapped(path, format="flatgeobuf", overwrite=True)
     assert [p.name for p in out.glob("*.edited*")] == ["a_green.edited.fgb"]

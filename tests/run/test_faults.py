@@ -9,21 +9,29 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import geopandas
 import numpy as np
 import psutil
 import pytest
 import rasterio
+import shapely
 
 from benchmarks.faults import environment
 from geoseg.cli import main
 from geoseg.config import RunSettings
+from geoseg.errors import DiskFull
 from geoseg.files import sha256_file
-from geoseg.raster.strips import write_strip
+from geoseg.legend import DEFAULT_LEGEND
+from geoseg.raster.strips import StripFile, StripRaster, write_strip
+from geoseg.raster.write import RasterSpec, write_cog
 from geoseg.run import tasks
 from geoseg.run.journal import journals, read_journal
 from geoseg.run.mapping import map_scenes
 from geoseg.run.verify import verify_folder
+from geoseg.vector.exchange import write_layers
+from geoseg.vector.schema import layers_of
 from tests.conftest import write_raster
 
 TILING = {"tile_size": 64, "overlap": 32, "strip_rows": 2}
@@ -282,12 +290,12 @@ def test_ctrl_c_while_workers_start_is_one_line(scene, color_model, tmp_path, af
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    """A file system of its own with 300 kB."""
+def small_disk(tmp_path, request):
+    """A file system of its own with 300 kB, or what a test asks for."""
     folder = tmp_path / "small"
     folder.mkdir()
     mounted = shutil.which("mount") and os.geteuid() == 0
-    options = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)]
+    options = ["mount", "-t", "tmpfs", "-o", f"size={getattr(request, 'param', '300k')}", "tmpfs", str(folder)]
     if not mounted or subprocess.run(options, capture_output=True, check=False).returncode:
         pytest.skip("only root can mount a small disk")
     yield folder
@@ -314,9 +322,35 @@ def test_a_full_disk_stops_the_run_with_one_line(color_model, small_disk, tmp_pa
             shutil.rmtree(out)
 
 
+@pytest.mark.parametrize("small_disk", ["3m"], indirect=True)
+def test_a_disk_that_fills_while_gdal_writes_is_full(small_disk, tmp_path):
+    """And so it is for a strip, a class raster and a layer: before, these were failures that others may not share."""
+    noise = np.random.default_rng(0).integers(0, 255, (2, 4096, 2048), np.uint8)
+    part = SimpleNamespace(start=0, classes=noise[0], confidence=noise[1])
+    with pytest.raises(DiskFull):
+        write_strip(small_disk / "a.tif", 4096, 2048, [part])
+    write_strip(tmp_path / "a.tif", 4096, 2048, [part])
+    raster = StripRaster((StripFile(0, 4096, tmp_path / "a.tif"),), 2048, 2)
+    spec = RasterSpec(
+        height=4096, width=2048, crs_wkt="", transform=(1, 0, 0, 0, -1, 0), palette=None, tags={}, resampling="average"
+    )
+    with pytest.raises(DiskFull):
+        write_cog(small_disk / "b.tif", raster, spec)
+    boxes = shapely.box(*np.random.default_rng(1).uniform(0, 1e6, (4, 60_000)))
+    layer = next(layer for layer in layers_of(DEFAULT_LEGEND) if layer.name == "green")
+    values = {"int64": 1, "float64": 0.5, "string": "x" * 40, "bool": True}
+    columns = {f.name: [values[f.type]] * len(boxes) for f in layer.fields}
+    frame = geopandas.GeoDataFrame(columns, geometry=boxes, crs="EPSG:32633")
+    for suffix in ("fgb", "parquet"):
+        with pytest.raises(DiskFull):
+            write_layers([small_disk / f"c.{suffix}"], [(layer, [frame])], frame.crs.to_wkt())
+    assert not list(small_disk.iterdir())
+
+
 AFTER_A_FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
+from types import SimpleNamespace
 from geoseg.config import RunSettings
 from geoseg.run.mapping import map_scenes
 
