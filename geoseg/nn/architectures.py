@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import segmentation_models_pytorch as smp
+from segmentation_models_pytorch.base import SegmentationModel
 from torch import Tensor, nn
+from torch.nn import functional
 from torchvision.models import segmentation as tv
 
 from geoseg.errors import ModelError
@@ -32,6 +34,24 @@ class FCN(nn.Module):
         return logits
 
 
+class PAN(smp.PAN):  # type: ignore[misc]
+    """smp's pyramid attention network, for windows of any size.
+
+    It halves what it sees seven times, so smaller windows, such as those at the edge of a scene, get zeros beside them.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) → logits (N, K, H, W)."""
+        height, width = x.shape[-2:]
+        beside, below = max(0, _PAN_PX - width), max(0, _PAN_PX - height)
+        if beside or below:
+            x = functional.pad(x, (0, beside, 0, below))
+        logits: Tensor = super().forward(x)[..., :height, :width]
+        return logits
+
+
+_PAN_PX = 128
+
 ARCHITECTURES: dict[str, type[nn.Module]] = {
     cls.__name__: cls
     for cls in (
@@ -43,7 +63,7 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
         smp.DeepLabV3Plus,
         smp.Linknet,
         smp.MAnet,
-        smp.PAN,
+        PAN,
         smp.UPerNet,
         smp.Segformer,
         smp.DPT,
@@ -71,7 +91,7 @@ def build(name: str, settings: Mapping[str, Any]) -> nn.Module:
     known = {key: value for key, value in settings.items() if not key.startswith("_") and key != "activation"}
     if known.get("aux_params") is not None:
         raise ModelError(f"{name}: aux_params make it classify the image besides; only networks of pixels are taken.")
-    if cls.__module__.startswith("segmentation_models_pytorch"):
+    if issubclass(cls, SegmentationModel):
         known["encoder_weights"] = None
     if cls is smp.DPT:
         # Else it takes windows of one size only, that of its pretraining.

@@ -30,8 +30,7 @@ def test_it_learns_saves_and_loads(name, tmp_path):
     torch.manual_seed(0)
     settings = SETTINGS.get(name, {"encoder_name": SMALL})
     model = build(name.lower(), {"in_channels": 3, "classes": 4} | settings)
-    # PAN pools its 32-fold reduced features three times more.
-    side = 256 if name == "PAN" else 64
+    side = 256 if name == "PAN" else 64  # it normalizes what it pooled to one pixel over the batch
     x, label = torch.randn(2, 3, side, side), torch.randint(0, 4, (2, side, side))
     before = [p.detach().clone() for p in model.parameters()]
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
