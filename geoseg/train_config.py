@@ -40,6 +40,7 @@ def _as_text(value: object) -> object:
     return str(value) if type(value) is int else value
 
 
+ClassWeights = tuple[Annotated[float, Field(gt=0)], ...]
 Ground = Annotated[tuple[float, float, float, float], AfterValidator(_is_ground)]
 """West, south, east, north in degrees (EPSG:4326)."""
 PalettePatterns = tuple[Annotated[str, AfterValidator(_are_palettes)], ...]
@@ -85,6 +86,9 @@ class _Source(Strict):
     draw_as_mapped: float = Field(default=0.0, ge=0, le=1)
     """Share of the windows that are drawn at the size that a map shows the network instead: mostly the image's own pixels,
     whose sharp borders no resampling has blurred."""
+    class_weights: ClassWeights | None = None
+    """Weights of the classes in the cross-entropy on this source, background first; None: the training's. Heavier where
+    its labels or its ground leave a class unsure: else it is mapped too seldom there."""
     ignore_larger_m2: dict[str, float] = Field(default_factory=dict)
     """Class → area over which a connected part of it is ignored in training: where annotators outlined whole blocks."""
     group: str = ""
@@ -284,7 +288,7 @@ class TrainConfig(Strict):
     agreement: float = Field(default=0.0, ge=0)
     """Weight of the disagreement between a window and its middle part alone, added to the loss: it teaches the network
     not to lean on what a neighbouring tile cannot see."""
-    class_weights: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+    class_weights: ClassWeights | None = None
     """Weight of each class in the cross-entropy, background first."""
     optimization: Optimization = Optimization()
     augment: Augment = Augment()
@@ -323,8 +327,12 @@ class TrainConfig(Strict):
             raise ValueError(f"agreement needs window_px of 256 or more, not {self.window_px}")
         if self.legend.channels > 254:
             raise ValueError(f"{self.legend.channels - 1} classes, but training takes 253 at most")
-        if self.class_weights is not None and len(self.class_weights) != self.legend.channels:
-            raise ValueError(f"class_weights: {len(self.class_weights)} given, {self.legend.channels} needed")
+        for where, weights in (
+            ("", self.class_weights),
+            *((f"source '{s.name}': ", s.class_weights) for s in self.sources),
+        ):
+            if weights is not None and len(weights) != self.legend.channels:
+                raise ValueError(f"{where}class_weights: {len(weights)} given, {self.legend.channels} needed")
         _check_names(self)
         return self
 

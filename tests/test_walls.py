@@ -15,6 +15,7 @@ PACKAGE = ROOT / "geoseg"
 
 MAY_IMPORT = {
     "errors": set(),
+    "confusion": set(),
     "files": {"errors"},
     "legend": {"errors"},
     "yaml_file": {"errors"},
@@ -35,6 +36,7 @@ MAY_IMPORT = {
     "town": {"errors", "files", "legend", "raster"},
     "nn": {
         "card",
+        "confusion",
         "contract",
         "errors",
         "files",
@@ -47,6 +49,7 @@ MAY_IMPORT = {
         "town",
         "train_config",
         "vector.arrays",
+        "vector.features",
         "vector.formats",
         "vector.measure",
     },
@@ -66,7 +69,19 @@ MAY_IMPORT = {
         "vector",
         "vectorize_config",
     },
-    "evaluate": {"config", "contract", "errors", "files", "legend", "nn", "raster", "run.plan", "strict", "vector"},
+    "evaluate": {
+        "config",
+        "confusion",
+        "contract",
+        "errors",
+        "files",
+        "legend",
+        "nn",
+        "raster",
+        "run.plan",
+        "strict",
+        "vector",
+    },
     "cli": {
         "card",
         "config",

@@ -1,13 +1,11 @@
 """Two forms of a map, raster and vectors, seen alike: rows of class ids, polygons of buildings, lines of roads."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import geopandas
 import numpy as np
-import pandas as pd
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
@@ -16,7 +14,7 @@ from rasterio.features import rasterize
 from geoseg.errors import ConfigError
 from geoseg.legend import NODATA, Legend, LegendClass
 from geoseg.raster.aligned import AlignedReader, PixelGrid
-from geoseg.vector.arrays import words
+from geoseg.vector.features import ClassField, drawn, of_shared_layer, read_features, valid
 from geoseg.vector.formats import is_vector_file
 from geoseg.vector.measure import Ground, widened
 
@@ -83,7 +81,7 @@ class VectorMap:
         layers: Mapping[str, str],
         *,
         line_width_m: float,
-        only: "Only | None" = None,
+        only: ClassField | None = None,
     ) -> None:
         """`layers`: class → layer, of which `only` some features count.
 
@@ -102,14 +100,14 @@ class VectorMap:
             if only is not None:
                 frame = only.of(frame, c.name, path)
             elif shared:
-                frame = _of_class(frame, c)
+                frame = of_shared_layer(frame, c.name)
             areas = frame[frame.geom_type.isin(["Polygon", "MultiPolygon"])]
             if only is None and c.centerline_layer in there:
                 lines = _of_lines(_read(path, c.centerline_layer, grid))
-                self._lines[c.id] = _of_class(lines, c) if shared else lines
-            if (drawn := _of_lines(frame)).size:
-                self._lines.setdefault(c.id, drawn)
-                painted = widened(drawn, ground, line_width_m)
+                self._lines[c.id] = of_shared_layer(lines, c.name) if shared else lines
+            if (own := _of_lines(frame)).size:
+                self._lines.setdefault(c.id, own)
+                painted = widened(own, ground, line_width_m)
                 areas = geopandas.GeoDataFrame(geometry=[*areas.geometry, *painted], crs=frame.crs)
             self._polygons[c.id] = areas.explode(index_parts=False).reset_index(drop=True)
         self._trees = {key: frame.sindex for key, frame in self._polygons.items()}
@@ -138,27 +136,6 @@ class VectorMap:
         """The lines of a class in the CRS of the grid; None where it has polygons only."""
         frame = self._lines.get(c.id)
         return None if frame is None else np.asarray(frame.geometry.array, dtype=object)
-
-
-def _of_class(frame: geopandas.GeoDataFrame, c: LegendClass) -> geopandas.GeoDataFrame:
-    """Those of a class in a layer that classes share, as geoseg writes it."""
-    return frame[words(frame["class"]) == c.name] if "class" in frame else frame
-
-
-@dataclass(frozen=True, slots=True)
-class Only:
-    """The features of a class in a layer that holds all classes."""
-
-    field: str
-    values: Mapping[str, tuple[int | str, ...]]
-    """Class → values of the field; a class that is not named: its own name."""
-
-    def of(self, frame: geopandas.GeoDataFrame, name: str, path: Path) -> geopandas.GeoDataFrame:
-        """Those of class `name`; raises ConfigError where there is no such field."""
-        if self.field not in frame:
-            there = ", ".join(str(c) for c in frame.columns if c != frame.geometry.name)
-            raise ConfigError(f"{path}: no field '{self.field}'; there are {there}.")
-        return frame[words(frame[self.field]).isin({str(v) for v in self.values.get(name, (name,))})]
 
 
 _STRANGE = 254
@@ -232,7 +209,7 @@ def layers_by_class(path: Path, legend: Legend, named: Mapping[str, str], wanted
 def bounds_grid(paths: tuple[Path, Path], pixel_size_m: float) -> PixelGrid:
     """A grid over all features of two files of vectors, in the CRS of the second if that is metric, else in UTM."""
     of_file = [[geopandas.read_file(p.resolve(), layer=name) for name in layer_names(p)] for p in reversed(paths)]
-    of_file = [[own for f in frames if f.crs is not None and len(own := f[_drawn(f)])] for frames in of_file]
+    of_file = [[own for f in frames if f.crs is not None and len(own := f[drawn(f)])] for frames in of_file]
     frames = [frame for frames in of_file for frame in frames]
     if not frames:
         raise ConfigError(f"{paths[0]} and {paths[1]}: no feature with a CRS, so there is nothing to compare.")
@@ -267,31 +244,11 @@ def _box(grid: PixelGrid) -> Any:
 
 def _read(path: Path, layer: str, grid: PixelGrid) -> geopandas.GeoDataFrame:
     """The valid features of a layer in the CRS of the grid."""
-    try:
-        frame = geopandas.read_file(path.resolve(), layer=layer)
-    except (ValueError, OSError, RuntimeError) as exc:
-        raise ConfigError(f"{path}: layer '{layer}' cannot be read ({exc}).") from exc
     if not grid.crs_wkt:
         raise ConfigError(
             f"{path}: vectors need a map beside them, but the raster has no CRS. Set it with gdal_edit.py."
         )
-    if frame.crs is None:
-        raise ConfigError(f"{path}: layer '{layer}' has no CRS; set it in QGIS (Layer, Set CRS) and save again.")
-    frame = frame[_drawn(frame)].to_crs(grid.crs_wkt)
-    # Of areas only areas are kept: hand-drawn ones have spikes, which would be lines.
-    flat = shapely.force_2d(frame.geometry.array)
-    frame.geometry = shapely.make_valid(flat, method="structure", keep_collapsed=False)
-    mixed = frame.geom_type == "GeometryCollection"
-    if mixed.any():
-        frame = pd.concat([frame[~mixed], frame[mixed].explode(index_parts=False)])
-    return frame[~frame.geometry.is_empty]
-
-
-def _drawn(frame: geopandas.GeoDataFrame) -> NDArray[np.bool_]:
-    """Which features have a geometry with something in it."""
-    shapes = np.asarray(frame.geometry.array, dtype=object)
-    there: NDArray[np.bool_] = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))
-    return there
+    return valid(read_features(path, layer, grid.crs_wkt))
 
 
 def _of_lines(frame: geopandas.GeoDataFrame) -> geopandas.GeoDataFrame:

@@ -9,7 +9,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.features import shapes
 
-from geoseg.evaluate.pixels import f1, ratio
+from geoseg.confusion import f1, ratio
 
 Polygons = NDArray[Any]
 """(N,) shapely polygons."""

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.confusion import f1, matrix_scores, ratio
 from geoseg.legend import NODATA
 
 Classes = NDArray[np.uint8]
@@ -73,41 +74,13 @@ def within(tolerance_m: float, pixel_m: tuple[float, float]) -> NDArray[np.uint8
 
 
 def pixel_scores(counts: PixelCounts, names: Sequence[str], known: Sequence[bool]) -> dict[str, Any]:
-    """IoU, F1, precision, recall and boundary F1 by class, accuracy, and the mean IoU of the classes.
-
-    Args:
-        counts: of all strips.
-        names: by class id, background first.
-        known: the classes that the reference labels; others, and the background where any is missing, have no scores.
-
-    A score whose denominator is 0 is None.
-
-    """
-    shown = [k for k in range(len(names)) if known[k] and (k > 0 or all(known))]
-    by_class = {names[k]: _class_scores(counts, k) for k in shown}
-    ious = [by_class[names[k]]["iou"] for k in shown if k > 0 and by_class[names[k]]["iou"] is not None]
-    total = int(counts.matrix.sum())
-    return {
-        "classes": by_class,
-        "accuracy": ratio(int(np.trace(counts.matrix)), total),
-        "mean_iou": ratio(sum(ious), len(ious)),
-        "confusion": counts.matrix.tolist(),
-        "pixels": total,
-        "unmapped_pixels": counts.unmapped,
-    }
-
-
-def ratio(part: float, whole: float) -> float | None:
-    """The quotient, to 6 digits; None where the whole is nothing."""
-    return round(part / whole, 6) if whole else None
-
-
-def f1(precision: float | None, recall: float | None) -> float | None:
-    """Harmonic mean; 0 where one is None, for something was missed or made up; None where both are."""
-    if precision is None and recall is None:
-        return None
-    p, r = precision or 0.0, recall or 0.0
-    return ratio(2 * p * r, p + r) or 0.0
+    """Those of `matrix_scores` and the boundary F1 of all strips, the confusion matrix, and how much was not mapped."""
+    scores = matrix_scores(counts.matrix, names, known)
+    for k, name in enumerate(names):
+        if k > 0 and name in scores["classes"]:
+            near_found, found, near_true, true = (int(n) for n in counts.boundary[k])
+            scores["classes"][name]["boundary_f1"] = f1(ratio(near_found, found), ratio(near_true, true))
+    return {**scores, "confusion": counts.matrix.tolist(), "unmapped_pixels": counts.unmapped}
 
 
 def _edge(inside: NDArray[np.bool_], seen: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -116,18 +89,3 @@ def _edge(inside: NDArray[np.bool_], seen: NDArray[np.bool_]) -> NDArray[np.uint
     touched = cv2.dilate(other, _CROSS, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     edge: NDArray[np.uint8] = touched & inside & seen
     return edge
-
-
-def _class_scores(counts: PixelCounts, k: int) -> dict[str, Any]:
-    m = counts.matrix
-    hit, truth, claimed = int(m[k, k]), int(m[k].sum()), int(m[:, k].sum())
-    scores: dict[str, Any] = {
-        "iou": ratio(hit, truth + claimed - hit),
-        "f1": ratio(2 * hit, truth + claimed),
-        "precision": ratio(hit, claimed),
-        "recall": ratio(hit, truth),
-    }
-    if k > 0:
-        near_found, found, near_true, true = (int(n) for n in counts.boundary[k])
-        scores["boundary_f1"] = f1(ratio(near_found, found), ratio(near_true, true))
-    return scores

@@ -16,7 +16,6 @@ from geoseg.errors import ConfigError
 from geoseg.evaluate.lines import line_scores
 from geoseg.evaluate.maps import (
     ClassMap,
-    Only,
     RasterMap,
     VectorMap,
     bounds_grid,
@@ -34,6 +33,7 @@ from geoseg.raster.aligned import PixelGrid
 from geoseg.raster.read import SceneReader
 from geoseg.raster.scene import Scene, inspect
 from geoseg.run.plan import choose_bands, scene_pixel_size_m
+from geoseg.vector.features import ClassField
 from geoseg.vector.measure import ground_pixel_size_m
 
 _MOST_CLASSES = 253
@@ -196,7 +196,7 @@ def _numbers(settings: EvaluateSettings) -> list[int]:
 
 def _reference_layers(
     settings: EvaluateSettings, legend: Legend, wanted: tuple[str, ...]
-) -> tuple[dict[str, str], Only | None]:
+) -> tuple[dict[str, str], ClassField | None]:
     """Class → layer of a reference of vectors, and which features of it count."""
     if settings.class_field is None:
         return layers_by_class(settings.reference, legend, settings.layers, wanted), None
@@ -206,7 +206,7 @@ def _reference_layers(
             f"{settings.reference}: class_field needs one layer for all classes, but there are {', '.join(there)}."
         )
     classes = [n for n in wanted if n in settings.values] if settings.values else wanted
-    return dict.fromkeys(classes, there[0]), Only(settings.class_field, settings.values)
+    return dict.fromkeys(classes, there[0]), ClassField(settings.class_field, settings.values)
 
 
 def _grid(settings: EvaluateSettings, vectors: tuple[bool, bool]) -> PixelGrid:

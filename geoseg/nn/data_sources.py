@@ -17,8 +17,9 @@ from PIL import Image
 
 from geoseg.errors import TrainingError
 from geoseg.legend import Legend
-from geoseg.nn.ground import ImageGrid, ground_mask, mosaic_offsets, paint_vectors, read_geotiff, read_labels
+from geoseg.nn.ground import ImageGrid, ground_mask, mosaic_offsets, read_geotiff, read_labels
 from geoseg.nn.town_source import town_chips
+from geoseg.nn.vector_labels import paint_vectors
 from geoseg.train_config import (
     CityscapesSource,
     ColorSource,

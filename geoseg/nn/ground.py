@@ -1,4 +1,4 @@
-"""Where training images lie: pixel size on the ground, split by ground, mosaics, vector labels as pixels."""
+"""Where training images lie: pixel size on the ground, split by ground, mosaics."""
 
 from collections.abc import Collection, Iterator
 from contextlib import closing
@@ -6,26 +6,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import geopandas as gpd
 import numpy as np
 import pyproj
 import shapely
 from numpy.typing import NDArray
-from rasterio.features import geometry_mask, rasterize
+from rasterio.features import geometry_mask
 from rasterio.transform import Affine
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from geoseg.errors import TrainingError
-from geoseg.legend import Legend
 from geoseg.raster.aligned import PixelGrid
 from geoseg.raster.read import Rows, SceneReader
 from geoseg.raster.scene import Scene, inspect
 from geoseg.train_config import Ground as Degrees
-from geoseg.train_config import VectorSource
-from geoseg.vector.arrays import words
-from geoseg.vector.formats import is_vector_file
-from geoseg.vector.measure import Ground, widened
 
 _GEOD = pyproj.Geod(ellps="WGS84")
 
@@ -140,34 +134,6 @@ def ground_mask(grid: ImageGrid, ground: Degrees) -> NDArray[np.bool_]:
     return np.asarray(geometry_mask([outline], grid.shape, grid.transform, invert=True), np.bool_)
 
 
-def paint_vectors(path: Path, source: VectorSource, legend: Legend, grid: ImageGrid) -> NDArray[np.uint8]:
-    """(H, W) class ids of the features in `path`; where several lie, the class of the lower id is on top.
-
-    A file without any feature says that there is nothing. Raises ConfigError where it is no GeoPackage or GeoJSON, and
-    TrainingError for missing layers and fields, and where no feature overlaps the image.
-    """
-    if not is_vector_file(path):
-        raise TrainingError(f"{path}: labels must be a GeoPackage or a GeoJSON. Save it as one of them in QGIS.")
-    label = np.zeros(grid.shape, np.uint8)
-    drawn = painted = 0
-    for c in reversed(legend.classes):
-        frame = _features_of(path, source, c.name)
-        if frame is None:
-            continue
-        drawn += len(frame)
-        shapes = _on_image(frame, source, grid)
-        if shapes:
-            rasterize(shapes, out=label, transform=grid.transform, default_value=c.id)
-            painted += len(shapes)
-    if drawn and not painted:
-        raise TrainingError(f"{path}: no feature overlaps the image's ground; check the CRS of both.")
-    if not drawn and source.class_field is not None and (found := _words_in(path, source.class_field)):
-        raise TrainingError(
-            f"{path}: no feature is of a class: `values` name none of what field '{source.class_field}' holds, {found}."
-        )
-    return label
-
-
 def mosaic_offsets(grids: list[ImageGrid | None], paths: list[Path]) -> list[Mosaic]:
     """Groups of images with the same CRS and pixel size that touch, each laid out on one grid."""
     groups: dict[tuple[str, float], list[tuple[int, ImageGrid]]] = {}
@@ -193,45 +159,6 @@ def _lay_out(members: list[tuple[int, ImageGrid]]) -> Iterator[Mosaic]:
         grid = first.moved(int(low[0]), int(low[1]), (int(high[0] - low[0]), int(high[1] - low[1])))
         offsets = tuple((int(row), int(col)) for row, col in start[own] - low)
         yield Mosaic(grid, tuple(members[i][0] for i in own), offsets)
-
-
-def _features_of(path: Path, source: VectorSource, name: str) -> gpd.GeoDataFrame | None:
-    """The features of a class; None where the source has no such class. Raises TrainingError."""
-    if source.class_field is None and name not in source.layers:
-        return None
-    layer = source.layers.get(name)
-    try:
-        frame = gpd.read_file(path.resolve(), layer=layer) if layer else gpd.read_file(path.resolve())
-    except (ValueError, OSError, RuntimeError) as exc:
-        raise TrainingError(f"{path}: layer '{layer}' of class '{name}' cannot be read: {exc}") from exc
-    if source.class_field is not None:
-        if source.class_field not in frame.columns:
-            raise TrainingError(f"{path}: no field '{source.class_field}'; there are {', '.join(frame.columns)}.")
-        wanted = source.values.get(name, ()) if source.values else (name,)
-        frame = frame[words(frame[source.class_field]).isin(wanted)]
-    elif [*source.layers.values()].count(layer or "") > 1 and "class" in frame:
-        frame = frame[words(frame["class"]) == name]  # a layer that classes share, as geoseg writes it
-    if frame.crs is None:
-        raise TrainingError(f"{path}: no CRS; set it in QGIS (Layer, Set CRS) and save again.")
-    return frame[frame.geometry.notna() & ~frame.geometry.is_empty]
-
-
-def _words_in(path: Path, field: str) -> str:
-    """Some of what a field holds."""
-    found = sorted({str(word) for word in words(gpd.read_file(path.resolve())[field]) if word not in ("None", "nan")})
-    return ", ".join(f"'{word}'" for word in found[:8])
-
-
-def _on_image(frame: gpd.GeoDataFrame, source: VectorSource, grid: ImageGrid) -> list[Any]:
-    """The shapes that lie on an image, in its CRS; lines as wide as their field `width_m`, or the source, says."""
-    frame = frame.to_crs(grid.crs_wkt)
-    shapes = np.asarray(frame.geometry.array, object)
-    lines = frame.geom_type.isin(["LineString", "MultiLineString"]).to_numpy()
-    if lines.any():
-        shapes[lines] = widened(frame[lines], Ground.of(grid.transform, grid.crs_wkt, grid.shape), source.line_width_m)
-    height, width = grid.shape
-    corners = [grid.transform @ p for p in ((0, 0), (width, 0), (width, height), (0, height))]
-    return [s for s in shapes if s.intersects(shapely.Polygon(corners))]
 
 
 def _reproject(shape: Any, source_crs: str, target_crs: str) -> Any:

@@ -1,6 +1,6 @@
 """Losses by name, and what lets sources that label only some classes train together."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import segmentation_models_pytorch as smp
 import torch
@@ -12,7 +12,8 @@ from geoseg.nn.data_sources import IGNORE
 _NEVER = -30.0
 """Log-probability of a class that a source does not label: e⁻³⁰ counts for nothing, and stays finite."""
 
-LossFn = Callable[[Tensor, Tensor], Tensor]
+LossFn = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""Log-probabilities (N, K, H, W), labels (N, H, W) and weights of the classes (N, K) → a scalar."""
 
 
 def merge_unlabelled(logits: Tensor, known: Tensor, label: Tensor) -> Tensor:
@@ -51,43 +52,52 @@ def drawn_apart(label: Tensor, known: Tensor) -> Tensor:
 class WeightedLoss(nn.Module):
     """A weighted sum of losses by name, over labels that may be partial."""
 
-    def __init__(self, weights: Mapping[str, float], class_weights: Sequence[float] | None = None) -> None:
+    def __init__(self, weights: Mapping[str, float]) -> None:
         """`weights` maps cross_entropy, focal, dice or lovasz to its factor in the sum."""
         super().__init__()
-        weights_by_class = None if class_weights is None else torch.tensor(class_weights)
-        # Not in checkpoints: they are settings, and a resumed run may have others.
-        self.register_buffer("class_weights", weights_by_class, persistent=False)
         self._terms: list[tuple[float, LossFn]] = [(w, self._named(name)) for name, w in weights.items()]
 
-    def forward(self, logits: Tensor, label: Tensor, known: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, label: Tensor, known: Tensor, class_weights: Tensor | None = None) -> Tensor:
         """The loss, a scalar; 0 where every pixel is ignored.
 
         Args:
             logits: (N, K, H, W).
             label: int64 (N, H, W), IGNORE where nothing is known.
             known: bool (N, K), see `merge_unlabelled`.
+            class_weights: (N, K), of each class in the cross-entropy of each sample; None: all the same.
 
         """
         if bool((label == IGNORE).all()):
             return logits.sum() * 0.0
         log_p = merge_unlabelled(logits, known, label)
-        terms = [weight * loss(log_p, label) for weight, loss in self._terms]
+        terms = [weight * loss(log_p, label, class_weights) for weight, loss in self._terms]
         return torch.stack(terms).sum()
 
-    def _named(self, name: str) -> LossFn:
-        made: dict[str, Callable[[], LossFn]] = {
-            "cross_entropy": lambda: self._cross_entropy,
-            "focal": lambda: self._focal,
-            "dice": lambda: smp.losses.DiceLoss("multiclass", ignore_index=IGNORE),
-            "lovasz": lambda: smp.losses.LovaszLoss("multiclass", ignore_index=IGNORE),
+    @staticmethod
+    def _named(name: str) -> LossFn:
+        dice = smp.losses.DiceLoss("multiclass", ignore_index=IGNORE)
+        lovasz = smp.losses.LovaszLoss("multiclass", ignore_index=IGNORE)
+        named: dict[str, LossFn] = {
+            "cross_entropy": _cross_entropy,
+            "focal": _focal,
+            "dice": lambda log_p, label, _: dice(log_p, label),
+            "lovasz": lambda log_p, label, _: lovasz(log_p, label),
         }
-        return made[name]()
+        return named[name]
 
-    def _cross_entropy(self, log_p: Tensor, label: Tensor) -> Tensor:
-        return functional.nll_loss(log_p, label, weight=self.class_weights, ignore_index=IGNORE)  # type: ignore[arg-type]
 
-    def _focal(self, log_p: Tensor, label: Tensor) -> Tensor:
-        """The softmax form of Lin et al., "Focal Loss for Dense Object Detection" (2017), γ = 2."""
-        known = label != IGNORE
-        log_pt = log_p.gather(1, label.masked_fill(~known, 0)[:, None])[:, 0][known]
-        return -((1 - log_pt.exp()) ** 2 * log_pt).mean()
+def _cross_entropy(log_p: Tensor, label: Tensor, class_weights: Tensor | None) -> Tensor:
+    """The mean over what is labelled, weighted as PyTorch weighs classes, but sample by sample."""
+    if class_weights is None:
+        return functional.nll_loss(log_p, label, ignore_index=IGNORE)
+    known = label != IGNORE
+    each = functional.nll_loss(log_p, label, ignore_index=IGNORE, reduction="none")
+    weights = class_weights.gather(1, label.masked_fill(~known, 0).flatten(1)).view_as(each) * known
+    return (each * weights).sum() / weights.sum()
+
+
+def _focal(log_p: Tensor, label: Tensor, _: Tensor | None) -> Tensor:
+    """The softmax form of Lin et al., "Focal Loss for Dense Object Detection" (2017), γ = 2."""
+    known = label != IGNORE
+    log_pt = log_p.gather(1, label.masked_fill(~known, 0)[:, None])[:, 0][known]
+    return -((1 - log_pt.exp()) ** 2 * log_pt).mean()

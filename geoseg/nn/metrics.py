@@ -1,35 +1,23 @@
-"""Scores of class rasters from their confusion matrix."""
+"""Scores of a validation: what its windows count as, and what is kept of their confusion matrix."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
+from geoseg.confusion import matrix_scores
 from geoseg.nn.losses import drawn_apart
 
 
-def scores(matrix: Tensor, names: Sequence[str], known: Sequence[bool] | None = None) -> dict[str, Any]:
-    """IoU, F1, precision and recall by class, accuracy, and the mean IoU of the classes (background left out).
-
-    Args:
-        matrix: (K, K) counts; rows are truth, columns what was predicted.
-        names: K names by class id.
-        known: the classes that the source labels; the others, and the background where any is missing, are left out.
-
-    A class that is neither there nor predicted has no score.
-
-    """
-    m = matrix.double()
-    known = [True] * len(names) if known is None else known
-    shown = [i for i in range(len(names)) if known[i] and (i > 0 or all(known))]
-    by_class = {names[i]: _class_scores(m, i) for i in shown if float(m[i].sum() + m[:, i].sum()) > 0}
-    ious = [s["iou"] for name, s in by_class.items() if name != names[0]]
-    return {
-        "classes": by_class,
-        "accuracy": _ratio(m.diagonal().sum(), m.sum()),
-        "mean_iou": round(sum(ious) / len(ious), 4) if ious else 0.0,
-        "pixels": int(m.sum()),
+def scores(matrix: Tensor, names: Sequence[str], known: Sequence[bool]) -> dict[str, Any]:
+    """Those of `matrix_scores`, without classes that are neither there nor predicted; what was missed whole scores 0."""
+    found = matrix_scores(matrix.cpu().numpy(), names, known)
+    classes = {
+        name: {key: value or 0.0 for key, value in of_class.items()}
+        for name, of_class in found["classes"].items()
+        if of_class["iou"] is not None
     }
+    return {**found, "classes": classes, "mean_iou": found["mean_iou"] or 0.0}
 
 
 def merged(predicted: Tensor, label: Tensor, known: Tensor) -> Tensor:
@@ -45,17 +33,3 @@ def merged(predicted: Tensor, label: Tensor, known: Tensor) -> Tensor:
     """
     labelled = known.gather(1, predicted.flatten(1)).view_as(predicted)
     return predicted * (labelled | drawn_apart(label, known))
-
-
-def _class_scores(m: Tensor, i: int) -> dict[str, float]:
-    hit, truth, claimed = m[i, i], m[i].sum(), m[:, i].sum()
-    return {
-        "iou": _ratio(hit, truth + claimed - hit),
-        "f1": _ratio(2 * hit, truth + claimed),
-        "precision": _ratio(hit, claimed),
-        "recall": _ratio(hit, truth),
-    }
-
-
-def _ratio(part: Tensor, whole: Tensor) -> float:
-    return round(float(part / whole), 4) if float(whole) else 0.0

@@ -44,7 +44,9 @@ class SegmentationTask(pl.LightningModule):  # type: ignore[misc]
         if config.model.kernel_limit is not None:
             limit_kernels(self.model, config.model.kernel_limit)
         _keep_depthwise_float32(self.model)
-        self.loss = WeightedLoss({str(k): w for k, w in config.loss.items()}, config.class_weights)
+        self.loss = WeightedLoss({str(k): w for k, w in config.loss.items()})
+        # Not in checkpoints: they are settings, and a resumed run may have others.
+        self.register_buffer("class_weights", _class_weights(config), persistent=False)
         self.known = [known_classes(source, config.legend) for source in config.sources]
         channels = config.legend.channels
         self.matrices: Any = nn.ModuleList(
@@ -64,10 +66,15 @@ class SegmentationTask(pl.LightningModule):  # type: ignore[misc]
         # Dropout of a step depends on nothing but its number, so a resumed training is the one that was killed.
         torch.manual_seed(hash((self.config.seed, self.global_step, self.global_rank)) % 2**63)
         logits = self(batch.image, batch.valid)
-        loss: Tensor = self.loss(logits, batch.label, batch.known)
+        loss = self._loss(logits, batch)
         if self.config.agreement:
             loss = loss + self.config.agreement * self._disagreement(batch, logits)
         self.log("loss", loss, prog_bar=True, on_step=True, on_epoch=False)
+        return loss
+
+    def _loss(self, logits: Tensor, batch: Window) -> Tensor:
+        weights = None if self.class_weights is None else self.class_weights[batch.source]
+        loss: Tensor = self.loss(logits, batch.label, batch.known, weights)
         return loss
 
     def _disagreement(self, batch: Window, logits: Tensor) -> Tensor:
@@ -96,7 +103,7 @@ class SegmentationTask(pl.LightningModule):  # type: ignore[misc]
             self.matrices[index].update(predicted[own], batch.label[own])
             # By pixels: windows at the edge of a scene hold few that others have not counted already.
             if count := int((batch.label[own] != IGNORE).sum()):
-                loss = self.loss(logits[own], batch.label[own], batch.known[own]).detach()
+                loss = self._loss(logits[own], Window(*(part[own] for part in batch))).detach()
                 self.losses[index].update(loss, weight=count)
 
     def _as_mapped(self, batch: Window) -> Tensor:
@@ -132,6 +139,14 @@ class SegmentationTask(pl.LightningModule):  # type: ignore[misc]
         optimizer = _optimizer(self.model, how)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_rate, how=how, steps=self.config.steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _class_weights(config: TrainConfig) -> Tensor | None:
+    """Float32 (sources, K), or None where all weigh the same."""
+    if config.class_weights is None and all(s.class_weights is None for s in config.sources):
+        return None
+    general = config.class_weights or (1.0,) * config.legend.channels
+    return torch.tensor([s.class_weights or general for s in config.sources])
 
 
 def initial_model(config: TrainConfig) -> nn.Module:

@@ -13,7 +13,8 @@ from torchmetrics.functional.classification import (
     multiclass_recall,
 )
 
-from geoseg.evaluate.pixels import PixelCounts, f1, pixel_scores, within
+from geoseg.confusion import f1
+from geoseg.evaluate.pixels import PixelCounts, pixel_scores, within
 from geoseg.evaluate.report import _table, confusion_picture
 from geoseg.legend import NODATA
 

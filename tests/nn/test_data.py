@@ -20,11 +20,14 @@ from rasterio.transform import Affine
 
 from geoseg.contract import PixelSize
 from geoseg.errors import ConfigError, TrainingError
+from geoseg.evaluate.maps import VectorMap
 from geoseg.nn.augment import ColorChanges, turn
 from geoseg.nn.data import GridWindows, RandomWindows, at_tolerated_size, pad_to, read_data, resample
 from geoseg.nn.data_sources import IGNORE, UNSEEN, read_source
-from geoseg.nn.ground import ImageGrid, ground_mask, paint_vectors
+from geoseg.nn.ground import ImageGrid, ground_mask, read_geotiff
 from geoseg.nn.town_source import town_chips
+from geoseg.nn.vector_labels import paint_vectors
+from geoseg.raster.aligned import PixelGrid
 from geoseg.town.chips import chip
 from geoseg.town.settings import TownSettings
 from geoseg.train_config import Augment, TownSource, load_train_config
@@ -261,6 +264,24 @@ def test_words_of_a_class_field_are_those_of_the_classes_or_are_listed(tmp_path)
         read(tmp_path, one | {"values": {"building": ["Building"]}})
 
 
+def test_polygons_that_cross_themselves_are_painted_as_an_evaluation_sees_them(tmp_path):
+    """A figure of eight, as a slip of the mouse draws it, and a spike that is no area."""
+    image, _ = squares(0)
+    write_tiff(tmp_path / "a0.tif", image, 0)
+    x, y = ORIGIN
+    eight = shapely.Polygon([(x, y), (x + 20, y - 20), (x + 20, y), (x, y - 20)])
+    spike = shapely.Polygon([(x, y - 30), (x + 20, y - 30), (x, y - 30)])
+    path = tmp_path / "a0.gpkg"
+    gpd.GeoDataFrame(geometry=[eight, spike], crs="EPSG:32633").to_file(path, layer="houses")
+    one = load_train_config(settings(tmp_path, source("vectors", tmp_path) | {"layers": {"building": "houses"}}))
+    grid = read_geotiff(tmp_path / "a0.tif", ("red", "green", "blue"), "uint8")[2]
+    label = paint_vectors(path, one.sources[0], one.legend, grid)
+    table = PixelGrid.of(tmp_path / "a0.tif")
+    seen = VectorMap(path, table, one.legend, {"building": "houses"}, line_width_m=6.0).rows(0, SIDE)
+    assert (label == seen).all()
+    assert (label == 1).sum() * 0.25 == pytest.approx(200, rel=0.1)
+
+
 def test_a_pixel_size_is_that_of_the_georeference(tmp_path):
     one = source("rasters", MAKERS["rasters"](tmp_path / "a")) | {"pixel_size_m": 0.25}
     assert read(tmp_path, one).training[0].pixel_size_m == pytest.approx(0.5, rel=1e-3)
@@ -335,7 +356,7 @@ def test_the_collar_of_one_image_hides_nothing_of_another_in_a_mosaic(tmp_path):
 )
 def test_what_is_wrong_with_a_source_is_said(form, changes, message, tmp_path):
     one = source(form, MAKERS[form](tmp_path / "set"))
-    with pytest.raises(TrainingError, match=message) as caught:
+    with pytest.raises((TrainingError, ConfigError), match=message) as caught:
         read(tmp_path, one | changes)
     assert "\n" not in str(caught.value)
 

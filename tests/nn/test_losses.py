@@ -101,10 +101,21 @@ def test_losses_add_up_by_their_weights(logits):
 
 
 def test_class_weights_are_pytorchs(logits):
-    weights = (0.1, 1.0, 2.0, 3.0)
-    expected = functional.cross_entropy(logits, label(), torch.tensor(weights, dtype=torch.float64))
-    got = WeightedLoss({"cross_entropy": 1.0}, weights)(logits, label(), ALL)
+    weights = torch.tensor((0.1, 1.0, 2.0, 3.0))
+    expected = functional.cross_entropy(logits, label(), weights.double(), ignore_index=IGNORE)
+    got = WeightedLoss({"cross_entropy": 1.0})(logits, label(), ALL, weights.expand(len(logits), -1))
     torch.testing.assert_close(got.double(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_samples_weigh_their_classes_each_by_its_own_weights(logits):
+    weights = torch.tensor([[0.1, 1.0, 2.0, 3.0], [1.0, 0.5, 4.0, 0.2]])
+    own = [
+        functional.cross_entropy(logits[i : i + 1], label()[i : i + 1], w, ignore_index=IGNORE, reduction="sum")
+        for i, w in enumerate(weights.double())
+    ]
+    drawn = [w[label()[i][label()[i] != IGNORE]].sum() for i, w in enumerate(weights.double())]
+    got = WeightedLoss({"cross_entropy": 1.0})(logits, label(), ALL, weights)
+    torch.testing.assert_close(got.double(), sum(own) / sum(drawn), rtol=1e-5, atol=1e-6)
 
 
 def test_focal_is_cross_entropy_times_the_squared_doubt(logits):

@@ -25,7 +25,7 @@ def pair():
 
 
 def test_scores_equal_torchmetrics(pair):
-    got = scores(multiclass_confusion_matrix(*pair, 4), NAMES)
+    got = scores(multiclass_confusion_matrix(*pair, 4), NAMES, [True] * 4)
     oracles = {
         "iou": multiclass_jaccard_index,
         "f1": multiclass_f1_score,
@@ -48,7 +48,7 @@ def test_a_partial_source_scores_its_classes_only():
 
 
 def test_a_class_neither_there_nor_predicted_has_no_score():
-    got = scores(torch.tensor([[5, 0, 0, 0], [0, 5, 0, 0], [0] * 4, [0] * 4]), NAMES)
+    got = scores(torch.tensor([[5, 0, 0, 0], [0, 5, 0, 0], [0] * 4, [0] * 4]), NAMES, [True] * 4)
     assert list(got["classes"]) == ["background", "building"]
     assert got["mean_iou"] == 1.0
 

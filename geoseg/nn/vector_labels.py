@@ -1,0 +1,68 @@
+"""Vector labels of a training as pixels."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from rasterio.features import rasterize
+
+from geoseg.errors import TrainingError
+from geoseg.legend import Legend
+from geoseg.nn.ground import ImageGrid
+from geoseg.train_config import VectorSource
+from geoseg.vector.arrays import words
+from geoseg.vector.features import ClassField, of_shared_layer, read_features, valid
+from geoseg.vector.formats import is_vector_file
+from geoseg.vector.measure import Ground, widened
+
+
+def paint_vectors(path: Path, source: VectorSource, legend: Legend, grid: ImageGrid) -> NDArray[np.uint8]:
+    """(H, W) class ids of the features in `path`; where several lie, the class of the lower id is on top.
+
+    A file without any feature says that there is nothing. Raises ConfigError where a layer or a field is missing, or the
+    file is not what it is named, and TrainingError where no feature is of a class or overlaps the image.
+    """
+    if not is_vector_file(path):
+        raise TrainingError(f"{path}: labels must be a GeoPackage or a GeoJSON. Save it as one of them in QGIS.")
+    label = np.zeros(grid.shape, np.uint8)
+    features = _by_class(path, source, legend, grid)
+    painted = 0
+    for c in reversed(legend.classes):
+        if c.name in features and (shapes := _on_image(features[c.name], source, grid)):
+            rasterize(shapes, out=label, transform=grid.transform, default_value=c.id)
+            painted += len(shapes)
+    if not painted and any(map(len, features.values())):
+        raise TrainingError(f"{path}: no feature overlaps the image's ground; check the CRS of both.")
+    return label
+
+
+def _by_class(path: Path, source: VectorSource, legend: Legend, grid: ImageGrid) -> dict[str, geopandas.GeoDataFrame]:
+    """The features of each class that the source has, in the CRS of the image."""
+    if source.class_field is None:
+        shared = Counter(source.layers.values())
+        layers = {name: (layer, read_features(path, layer, grid.crs_wkt)) for name, layer in source.layers.items()}
+        return {name: of_shared_layer(f, name) if shared[layer] > 1 else f for name, (layer, f) in layers.items()}
+    every, field = read_features(path, None, grid.crs_wkt), ClassField(source.class_field, source.values)
+    found = {c.name: field.of(every, c.name, path) for c in legend}
+    there = sorted({*words(every[field.name])} - {"None", "nan"})
+    if there and not any(map(len, found.values())):
+        some = ", ".join(f"'{word}'" for word in there[:8])
+        raise TrainingError(
+            f"{path}: no feature is of a class: `values` name none of what field '{field.name}' holds, {some}."
+        )
+    return found
+
+
+def _on_image(features: geopandas.GeoDataFrame, source: VectorSource, grid: ImageGrid) -> list[Any]:
+    """The shapes that lie on an image; lines as wide as their field `width_m`, or the source, says."""
+    height, width = grid.shape
+    outline = shapely.Polygon([grid.transform @ p for p in ((0, 0), (width, 0), (width, height), (0, height))])
+    line = features.geom_type.isin(["LineString", "MultiLineString"])
+    areas = valid(features[~line].iloc[features[~line].sindex.query(outline)])
+    ground = Ground.of(grid.transform, grid.crs_wkt, grid.shape)
+    shapes = [*areas.geometry, *widened(features[line], ground, source.line_width_m)]
+    return [s for s in shapes if s.intersects(outline)]

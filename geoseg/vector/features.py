@@ -1,0 +1,70 @@
+"""Features that geoseg wrote or somebody drew, class by class, on the ground of a raster."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pandas as pd
+import shapely
+from numpy.typing import NDArray
+
+from geoseg.errors import ConfigError
+from geoseg.vector.arrays import words
+
+
+@dataclass(frozen=True, slots=True)
+class ClassField:
+    """The field of a layer for all classes that tells of which a feature is."""
+
+    name: str
+    values: Mapping[str, tuple[int | str, ...]]
+    """Class → values of the field, other classes have none; empty: the classes' own names."""
+
+    def of(self, features: geopandas.GeoDataFrame, class_name: str, path: Path) -> geopandas.GeoDataFrame:
+        """Those of a class; raises ConfigError where `path` has no such field."""
+        if self.name not in features:
+            there = ", ".join(str(c) for c in features.columns if c != features.geometry.name)
+            raise ConfigError(f"{path}: no field '{self.name}'; there are {there}.")
+        wanted = self.values.get(class_name, ()) if self.values else (class_name,)
+        return features[words(features[self.name]).isin({str(value) for value in wanted})]
+
+
+def of_shared_layer(features: geopandas.GeoDataFrame, class_name: str) -> geopandas.GeoDataFrame:
+    """Those of a class in a layer that classes share, as geoseg writes it; all of them in one that somebody else wrote."""
+    return features[words(features["class"]) == class_name] if "class" in features else features
+
+
+def read_features(path: Path, layer: str | None, crs_wkt: str) -> geopandas.GeoDataFrame:
+    """The features of a layer (None: the file's first) that have a shape, in another CRS and without heights.
+
+    Raises ConfigError where the layer cannot be read or has no CRS.
+    """
+    what = str(path) if layer is None else f"{path}: layer '{layer}'"
+    try:
+        frame = geopandas.read_file(path.resolve(), **({} if layer is None else {"layer": layer}))
+    except (ValueError, OSError, RuntimeError) as exc:
+        raise ConfigError(f"{what} cannot be read ({exc}).") from exc
+    if frame.crs is None:
+        raise ConfigError(f"{what} has no CRS; set it in QGIS (Layer, Set CRS) and save again.")
+    frame = frame[drawn(frame)].to_crs(crs_wkt)
+    frame.geometry = shapely.force_2d(frame.geometry.array)
+    return frame
+
+
+def drawn(frame: geopandas.GeoDataFrame) -> NDArray[np.bool_]:
+    """Which features have a geometry with something in it."""
+    shapes = np.asarray(frame.geometry.array, dtype=object)
+    there: NDArray[np.bool_] = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))
+    return there
+
+
+def valid(features: geopandas.GeoDataFrame) -> geopandas.GeoDataFrame:
+    """The features without flaws: of areas only areas are kept, for hand-drawn ones have spikes, which would be lines."""
+    healed = features.copy()
+    healed.geometry = shapely.make_valid(features.geometry.array, method="structure", keep_collapsed=False)
+    mixed = healed.geom_type == "GeometryCollection"
+    if mixed.any():
+        healed = pd.concat([healed[~mixed], healed[mixed].explode(index_parts=False)])
+    return healed[~healed.geometry.is_empty]
