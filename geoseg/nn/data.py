@@ -16,6 +16,7 @@ from geoseg.contract import PixelSize
 from geoseg.errors import TrainingError
 from geoseg.nn.augment import ColorChanges, turn
 from geoseg.nn.data_sources import IGNORE, UNSEEN, LabelledScene, labelled, read_source
+from geoseg.nn.spill import Spill
 from geoseg.train_config import TrainConfig
 
 _TRIES = 8
@@ -53,7 +54,8 @@ class TrainingData:
 
 def read_data(config: TrainConfig) -> TrainingData:
     """Read all sources; raises TrainingError where nothing sensible could be learnt or measured."""
-    scenes = [scene for source in config.sources for scene in read_source(source, config)]
+    spill = Spill(config.run_dir)
+    scenes = [scene for source in config.sources for scene in read_source(source, config, spill)]
     data = TrainingData(
         tuple(s for s in scenes if not s.validation and _any_known(s)),
         tuple(s for s in scenes if s.validation and _any_known(s)),
@@ -208,7 +210,7 @@ def pad_to(image: NDArray[Any], label: NDArray[np.uint8], size: int) -> tuple[ND
 
 
 def _to_tensor(image: NDArray[Any]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(image, -1, 0)))
+    return torch.from_numpy(np.moveaxis(image, -1, 0).copy())
 
 
 def _to_window(
@@ -272,10 +274,11 @@ def _ground(scene: LabelledScene) -> Any:
 
 
 def _check_classes(scenes: Sequence[LabelledScene], config: TrainConfig) -> None:
-    seen = np.zeros(256, bool)
+    counts = np.zeros(256, np.int64)
     for scene in scenes:
-        seen |= np.bincount(scene.label.ravel(), minlength=256) > 0
-    if absent := [c.name for c in config.legend if not seen[c.id]]:
+        for row in scene.label:  # NumPy counts a copy of eight times the size
+            counts += np.bincount(row, minlength=256)
+    if absent := [c.name for c in config.legend if not counts[c.id]]:
         raise TrainingError(
             f"{config.name}: no training pixel is labelled {', '.join(absent)}; check the sources' values."
         )

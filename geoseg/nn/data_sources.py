@@ -18,6 +18,7 @@ from PIL import Image
 from geoseg.errors import TrainingError
 from geoseg.legend import Legend
 from geoseg.nn.ground import ImageGrid, ground_mask, mosaic_offsets, read_geotiff, read_labels
+from geoseg.nn.spill import Spill
 from geoseg.nn.town_source import town_chips
 from geoseg.nn.vector_labels import paint_vectors
 from geoseg.train_config import (
@@ -64,8 +65,8 @@ class LabelledScene:
     """Polygon in degrees that its labels lie in; None: all of the grid."""
 
 
-def read_source(source: Source, config: TrainConfig) -> list[LabelledScene]:
-    """All scenes of a source, split into training and validation.
+def read_source(source: Source, config: TrainConfig, spill: Spill) -> list[LabelledScene]:
+    """All scenes of a source, split into training and validation; what memory is too small for is kept by `spill`.
 
     Raises TrainingError for missing images or labels, unknown colours or values, labels that do not overlap their
     images, and a split that leaks.
@@ -78,16 +79,23 @@ def read_source(source: Source, config: TrainConfig) -> list[LabelledScene]:
         CityscapesSource: _cityscapes,
         TownSource: _towns,
     }
-    scenes = list(readers[type(source)](source, config))
+    scenes = [_kept(s, spill) for s in readers[type(source)](source, config)]
     if not scenes:
         raise TrainingError(f"source '{source.name}': no images under {source.root}; check `root` and `images`.")
     scenes = _split_by_group(scenes, source)
     if isinstance(source, RasterSource) and source.mosaic:
-        scenes = [m for side in (False, True) for m in _mosaics([s for s in scenes if s.validation is side])]
+        sides = ([s for s in scenes if s.validation is side] for side in (False, True))
+        scenes = [_kept(m, spill) for side in sides for m in _mosaics(side)]
     if source.validation_ground is not None:
-        scenes = [part for scene in scenes for part in _split_by_ground(scene, source.validation_ground)]
-    limits, legend = source.ignore_larger_m2, config.legend
-    return [s if s.validation or not limits else _without_blocks(s, limits, legend) for s in scenes]
+        parts = (part for scene in scenes for part in _split_by_ground(scene, source.validation_ground))
+        scenes = [replace(part, label=spill.keep(part.label)) for part in parts]
+    if limits := source.ignore_larger_m2:
+        scenes = [s if s.validation else _without_blocks(s, limits, config.legend, spill) for s in scenes]
+    return scenes
+
+
+def _kept(scene: LabelledScene, spill: Spill) -> LabelledScene:
+    return replace(scene, image=spill.keep(scene.image), label=spill.keep(scene.label))
 
 
 def known_classes(source: Source, legend: Legend) -> tuple[bool, ...]:
@@ -236,8 +244,7 @@ def _split_by_ground(scene: LabelledScene, ground: Ground) -> Iterator[LabelledS
         )
 
 
-def _mosaics(scenes: list[LabelledScene]) -> list[LabelledScene]:
-    joined = []
+def _mosaics(scenes: list[LabelledScene]) -> Iterator[LabelledScene]:
     for members in mosaic_offsets([s.grid for s in scenes], [s.path for s in scenes]):
         first = scenes[members.indices[0]]
         image = np.zeros((*members.grid.shape, first.image.shape[2]), first.image.dtype)
@@ -248,11 +255,10 @@ def _mosaics(scenes: list[LabelledScene]) -> list[LabelledScene]:
             seen = part.label != UNSEEN  # the collar of one image hides nothing of another
             image[box][seen], label[box][seen] = part.image[seen], part.label[seen]
         ground = shapely.union_all([scenes[index].grid.footprint for index in members.indices])  # type: ignore[union-attr]
-        joined.append(replace(first, image=image, label=label, grid=members.grid, ground=ground))
-    return joined
+        yield replace(first, image=image, label=label, grid=members.grid, ground=ground)
 
 
-def _without_blocks(scene: LabelledScene, limits: dict[str, float], legend: Legend) -> LabelledScene:
+def _without_blocks(scene: LabelledScene, limits: dict[str, float], legend: Legend, spill: Spill) -> LabelledScene:
     """The scene, with connected areas of a class over its limit ignored."""
     label = scene.label.copy()
     for name, largest_m2 in limits.items():
@@ -262,7 +268,7 @@ def _without_blocks(scene: LabelledScene, limits: dict[str, float], legend: Lege
         large[0] = False
         if count > 1:
             label[large[parts]] = IGNORE
-    return replace(scene, label=label)
+    return replace(scene, label=spill.keep(label))
 
 
 def _images(source: Source, pattern: str) -> list[Path]:

@@ -25,6 +25,7 @@ from geoseg.nn.augment import ColorChanges, turn
 from geoseg.nn.data import GridWindows, RandomWindows, at_tolerated_size, pad_to, read_data, resample
 from geoseg.nn.data_sources import IGNORE, UNSEEN, read_source
 from geoseg.nn.ground import ImageGrid, ground_mask, read_geotiff
+from geoseg.nn.spill import Spill
 from geoseg.nn.town_source import town_chips
 from geoseg.nn.vector_labels import paint_vectors
 from geoseg.raster.aligned import PixelGrid
@@ -143,7 +144,7 @@ def test_bands_of_images_are_those_of_their_colours(tmp_path):
 def test_large_parts_are_ignored_in_training_only(tmp_path):
     one = source("rasters", MAKERS["rasters"](tmp_path / "a")) | {"ignore_larger_m2": {"building": 1.0}}
     config = load_train_config(settings(tmp_path, one))
-    for i, scene in enumerate(read_source(config.sources[0], config)):
+    for i, scene in enumerate(read_source(config.sources[0], config, Spill(tmp_path))):
         label = squares(i)[1]
         expected = label if scene.validation else np.where(label == 1, IGNORE, label)
         assert (scene.label == expected).all()
@@ -331,7 +332,7 @@ def test_the_collar_of_one_image_hides_nothing_of_another_in_a_mosaic(tmp_path):
     one = source("rasters", root) | {"mosaic": True}
     del one["group"], one["validation_groups"]
     config = load_train_config(settings(tmp_path, one))
-    (scene,) = read_source(config.sources[0], config)
+    (scene,) = read_source(config.sources[0], config, Spill(tmp_path))
     assert (scene.label == np.concatenate([squares(i)[1] for i in range(3)], axis=1)).all()
     assert (scene.image == np.concatenate([squares(i)[0] for i in range(3)], axis=1)).all()
 
@@ -432,6 +433,7 @@ def test_a_mosaic_is_of_images_that_touch(tmp_path):
     both = read_source(
         load_train_config(settings(tmp_path, one | {"validation_groups": []})).sources[0],
         load_train_config(settings(tmp_path, one)),
+        Spill(tmp_path),
     )
     assert [s.label.shape for s in both] == [(SIDE, 3 * SIDE), (SIDE, SIDE)]
 
@@ -730,18 +732,20 @@ REAL = Path(__file__).parents[2] / "../shared/data"
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real training data is not beside the checkout")
-def test_the_real_sources_of_the_default_model_read_and_split():
+def test_the_real_sources_of_the_default_model_read_and_split(tmp_path):
     config = load_train_config(Path(__file__).parents[2] / "configs/train/default.yaml")
     by_name = {s.name: s for s in config.sources}
-    training, validation = sorted(read_source(by_name["kampala"], config), key=lambda s: s.validation)
+    training, validation = sorted(read_source(by_name["kampala"], config, Spill(tmp_path)), key=lambda s: s.validation)
     assert training.label.shape == (1024, 1024)
     assert validation.label.shape == (1024, 512)
     assert training.pixel_size_m == pytest.approx(0.149, abs=0.001)
     assert 0.2 < (validation.label == 1).mean() < 0.3
-    town = read_source(by_name["massachusetts"], config)
+    town = read_source(by_name["massachusetts"], config, Spill(tmp_path))
     assert [s.validation for s in town] == [False, True]
     assert all(0.03 < (s.label == 1).mean() < 0.08 for s in town)
-    assert [s.pixel_size_m for s in read_source(by_name["quebec"], config)] == pytest.approx([0.3, 0.15], rel=1e-2)
+    assert [s.pixel_size_m for s in read_source(by_name["quebec"], config, Spill(tmp_path))] == pytest.approx(
+        [0.3, 0.15], rel=1e-2
+    )
 
 
 def test_rendered_towns_are_kept_and_towns_of_other_settings_refused(tmp_path):
