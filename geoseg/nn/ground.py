@@ -17,10 +17,12 @@ from scipy.sparse.csgraph import connected_components
 
 from geoseg.errors import TrainingError
 from geoseg.raster.aligned import PixelGrid
-from geoseg.raster.read import Rows, SceneReader
+from geoseg.raster.read import SceneReader
 from geoseg.raster.scene import Scene, inspect
 from geoseg.train_config import Ground as Degrees
 
+_ROWS = 1024
+"""Rows that are read at once."""
 _GEOD = pyproj.Geod(ellps="WGS84")
 
 
@@ -69,7 +71,7 @@ class Mosaic:
 def read_geotiff(
     path: Path, bands: tuple[str, ...], dtype: str, numbers: tuple[int, ...] | None = None
 ) -> tuple[NDArray[Any], NDArray[np.bool_], ImageGrid | None]:
-    """A small GeoTIFF whole: pixels (H, W, bands), valid (H, W), and its grid where it has a CRS.
+    """A GeoTIFF whole: pixels (H, W, bands), 0 where they are not valid, valid (H, W), and its grid where it has a CRS.
 
     Bands are the `numbers`, else those that the file calls by the names in `bands`, else all but alpha. Raises TrainingError
     where these are not as many, and for pixels of another type or indices into a palette.
@@ -85,15 +87,11 @@ def read_geotiff(
             f"{path}: {scene.band_count} bands, but {len(bands)} are needed ({', '.join(bands)}). Name those under `bands` of "
             "the source, such as [3, 2, 1]."
         )
-    rows = _read(scene, chosen, len(bands))
-    grid = _grid(scene)
-    # NaN would spread when windows are resampled.
-    pixels = np.where(rows.valid, rows.pixels, 0).astype(scene.dtype)
-    return np.ascontiguousarray(np.moveaxis(pixels, 0, -1)), rows.valid, grid
+    return *_read(scene, chosen, len(bands)), _grid(scene)
 
 
 def read_labels(path: Path, named: Collection[int], grid: ImageGrid | None) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """The first band of a small GeoTIFF, (H, W), and where it says something.
+    """The first band of a GeoTIFF, (H, W), and where it says something.
 
     Nodata says nothing, unless that value is one of those `named`: 0/1 masks often call their 0 nodata.
     Raises TrainingError where it does not lie on the `grid` of its image; where one has no CRS, that is taken on trust.
@@ -106,8 +104,8 @@ def read_labels(path: Path, named: Collection[int], grid: ImageGrid | None) -> t
         )
     if scene.nodata in named:
         scene = replace(scene, nodata=None)
-    rows = _read(scene, scene.color_bands[:1], 1)
-    return rows.pixels[0], rows.valid
+    values, says = _read(scene, scene.color_bands[:1], 1)
+    return values[..., 0], says
 
 
 def _grid(scene: Scene) -> ImageGrid | None:
@@ -120,11 +118,19 @@ def _pixel_grid(grid: ImageGrid) -> PixelGrid:
     return PixelGrid(*grid.shape, grid.crs_wkt, (a, b, c, d, e, f))
 
 
-def _read(scene: Scene, bands: tuple[int, ...], needed: int) -> Rows:
+def _read(scene: Scene, bands: tuple[int, ...], needed: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Pixels (H, W, bands), 0 where they are not valid: NaN would spread when windows are resampled."""
     if len(bands) < needed:
         raise TrainingError(f"{scene.path}: {len(bands)} bands, but {needed} are needed.")
+    pixels = np.empty((scene.height, scene.width, len(bands)), scene.dtype)
+    valid = np.empty(pixels.shape[:2], np.bool_)
     with closing(SceneReader(scene, bands)) as reader:
-        return reader.rows(0, scene.height)
+        for start in range(0, scene.height, _ROWS):
+            own = slice(start, min(start + _ROWS, scene.height))
+            rows = reader.rows(own.start, own.stop)
+            valid[own] = rows.valid
+            pixels[own] = np.moveaxis(np.where(rows.valid, rows.pixels, 0), 0, -1)
+    return pixels, valid
 
 
 def ground_mask(grid: ImageGrid, ground: Degrees) -> NDArray[np.bool_]:
