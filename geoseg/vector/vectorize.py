@@ -46,8 +46,9 @@ def assemble(
 
     Each layer comes as frames with exactly its fields; a layer may have none. `id` numbers its features by their first
     pixel in row-major order, and of those in pieces the first piece; the number of features is added for each piece
-    more. A feature is given out once all of it was seen, so ids do not ascend through the chunks. Each layer is streamed by itself, and holds no more than the features that are still
-    open. Squared buildings are kept in the job's folder until the layers were read.
+    more. A feature is given out once all of it was seen, so ids do not ascend through the chunks. Each layer is
+    streamed by itself, and holds no more than the features that are still open. Squared buildings are kept in the job's
+    folder until the layers were read.
     `warn` is told what is left out in unusual measure: of classes at once, of roads when their lines were read.
     Raises OutputError where a part is missing or broken.
     """
