@@ -57,7 +57,7 @@ class SceneReader:
         self._scene = scene
         self._tolerant = tolerant
         self._lost: set[_Block] = set()
-        self._cut_off: set[int] = set()
+        self._cut_off: dict[int, int] = {}
         self._bands = bands
         # Alpha is read together with the bands: where pixels are interleaved it lies in the same blocks.
         alpha = scene.alpha_band
@@ -153,13 +153,13 @@ class SceneReader:
         for block in _blocks(scene, out.start, out.stop):
             part, strip = _window(out, block), block.start // stored_rows
             try:
-                # A tall strip is decoded from its top for each of its rows; below the first bad one all are.
-                if strip not in self._cut_off:
+                # A tall strip is decoded from its top for each of its rows; from the first bad one on all are lost.
+                if block.start < self._cut_off.get(strip, scene.height):
                     self._files.read(part, block.left)
                     continue
             except RasterioError:
                 if stored_rows > scene.block_height:
-                    self._cut_off.add(strip)
+                    self._cut_off[strip] = block.start
             self._lost.add(block)
             part.pixels[:] = 0
             part.valid[:] = False

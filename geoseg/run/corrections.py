@@ -1,8 +1,7 @@
 """What people did to a map is kept when its scene is mapped anew: their file is set aside, not overwritten."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from geoseg.errors import OutputError
 from geoseg.files import sha256_file
@@ -21,31 +20,28 @@ def set_aside(work: Path | None, fingerprint: str, outputs: Iterable[Path]) -> l
 
     Args:
         work: the work folder of the scene, with the records of what was written; None where there is none.
-        fingerprint: of the map that will take their place.
+        fingerprint: of the map that will take their place; empty for one that is not a scene's.
         outputs: the files that are written now.
 
     Raises OutputError where one is open in another program.
     """
-    last, begun = (ledger.last_record(work), ledger.publication(work)) if work else (None, None)
-    told: list[str] = begun["told"] if begun and begun["fingerprint"] == fingerprint != "" else []
-    begun = begun or {"fingerprint": fingerprint, "sha256": {}}
-    records = [begun] if last is None else [last, begun]
+    known = ledger.known_digests(work) if work else {}
+    told = []
     for path in outputs:
         check_closed(path)
-        if path.is_file() and (_is_edited(path, records) or (work and _is_foreign(path, records))):
-            kept = _free_name(path)
-            told = [*told, _kept_as(path, kept)]
-            if work:
-                ledger.note_publication(work, {**begun, "fingerprint": fingerprint, "told": told})
-            path.rename(kept)
+        edited = path.is_file() and (_is_edited(path, known) or (work and _is_foreign(path, known)))
+        told += _told(work, fingerprint, path, edited=bool(edited))
     return told
 
 
-def set_aside_rasters(work: Path, raster: Path, tags: Mapping[str, str], style: Path | None) -> list[str]:
+def set_aside_rasters(
+    work: Path, fingerprint: str, raster: Path, tags: Mapping[str, str], style: Path | None
+) -> list[str]:
     """Rename a raster that is not as geoseg wrote it, and a style that people saved; returns a line for each.
 
     Args:
         work: the work folder of the scene.
+        fingerprint: of the map that will take their place.
         raster: that is written now.
         tags: its metadata.
         style: that is written beside it, if one is.
@@ -53,20 +49,30 @@ def set_aside_rasters(work: Path, raster: Path, tags: Mapping[str, str], style: 
     GDAL itself writes into an `.aux.xml`, so that goes where its raster goes.
 
     """
-    last, told = ledger.last_record(work), []
-    records = [] if last is None else [last]
-    if raster.is_file() and _is_not_ours(raster, tags, records, ledger.noted_raster(work, raster)):
-        kept = _free_name(raster)
-        told.append(_kept_as(raster, kept))
-        beside = raster.with_name(f"{raster.name}.aux.xml")
+    known = ledger.known_digests(work)
+    told = _told(
+        work, fingerprint, raster, edited=raster.is_file() and _is_not_ours(raster, tags, known.get(raster.name))
+    )
+    if style:
+        told += _told(work, fingerprint, style, edited=style.is_file() and _is_edited(style, known))
+    return told
+
+
+def _told(work: Path | None, fingerprint: str, path: Path, *, edited: bool) -> list[str]:
+    """Set a file aside if it was edited; a line for it, after those of another try for the same map."""
+    line = None
+    if edited:
+        kept = _free_name(path)
+        line = _kept_as(path, kept)
+        if work and fingerprint:
+            ledger.note_set_aside(work, path, fingerprint, line)
+        beside = path.with_name(f"{path.name}.aux.xml")
         if beside.is_file():  # first: were this process killed between the two, nobody would look for it again
             beside.rename(kept.with_name(f"{kept.name}.aux.xml"))
-        raster.rename(kept)
-    if style and style.is_file() and _is_edited(style, records):
-        kept = _free_name(style)
-        told.append(_kept_as(style, kept))
-        style.rename(kept)
-    return told
+        path.rename(kept)
+    if work and fingerprint:
+        return ledger.told_of(work, path, fingerprint)
+    return [] if line is None else [line]
 
 
 def _kept_as(path: Path, kept: Path) -> str:
@@ -79,14 +85,14 @@ def drop_outdated(work: Path, fingerprint: str, folder: Path, written: Iterable[
     Those that people changed are set aside; returns a line for each. Other formats of the same map stay. `written` are the
     names of what this map wrote. Raises OutputError where a file is open in another program, OSError where it cannot go.
     """
-    last = ledger.last_record(work)
+    last, known = ledger.last_record(work), ledger.known_digests(work)
     if last is None or ledger.is_same_map(last, fingerprint):
         return []
     told = []
     for name in sorted(last["sha256"].keys() - {*written}):
         path = folder / Path(name).name
         check_closed(path)
-        if path.is_file() and _is_edited(path, [last]):
+        if path.is_file() and _is_edited(path, known):
             kept = _free_name(path)
             told.append(f"{path.name} is of the map before and was changed since: kept as {kept.name}")
             path.rename(kept)
@@ -94,24 +100,23 @@ def drop_outdated(work: Path, fingerprint: str, folder: Path, written: Iterable[
     return told
 
 
-def _is_edited(path: Path, records: list[dict[str, Any]]) -> bool:
+def _is_edited(path: Path, known: Mapping[str, Collection[str]]) -> bool:
     """Whether people put work into a file, or made it.
 
-    A GeoPackage, a project and a style tell by themselves. Of other files tell the `records` of what geoseg wrote there:
-    the scene's last one, and that of a run that was killed before it wrote one.
+    A GeoPackage, a project and a style tell by themselves; of other files tell the `known` digests of what geoseg wrote.
     """
     if path.suffix != ".gpkg":
-        written_as = [r["sha256"][path.name] for r in records if path.name in r["sha256"]]
-        as_recorded = sha256_file(path) in written_as if written_as else None
+        written = known.get(path.name)
+        as_known = sha256_file(path) in written if written else None
         tells = _TELL.get(path.suffix)
-        return as_recorded is False if tells is None else not (as_recorded or tells(path))
+        return as_known is False if tells is None else not (as_known or tells(path))
     try:
-        written = written_digests(path)
+        written_as = written_digests(path)
         # QGIS changes a file by opening it, so what counts are its features, styles and project, and what else is in it.
-        if written is None:
+        if written_as is None:
             return True
-        now = digest_tables(path, written.tables)
-        return now.tables != written.tables or bool(now.added)
+        now = digest_tables(path, written_as.tables)
+        return now.tables != written_as.tables or bool(now.added)
     except OutputError:
         return True  # who cannot look does not know; geoseg itself leaves none that is damaged
 
@@ -120,14 +125,13 @@ _TELL: dict[str, Callable[[Path], bool]] = {".qgz": is_project_as_written, ".qml
 """Suffix → whether such a file is as geoseg wrote it."""
 
 
-def _is_foreign(path: Path, records: list[dict[str, Any]]) -> bool:
-    """Whether a file that does not tell by itself is in none of the records."""
-    return path.suffix not in (".gpkg", *_TELL) and not any(path.name in r["sha256"] for r in records)
+def _is_foreign(path: Path, known: Mapping[str, Collection[str]]) -> bool:
+    """Whether a file that does not tell by itself is none that geoseg knows of."""
+    return path.suffix not in (".gpkg", *_TELL) and path.name not in known
 
 
-def _is_not_ours(raster: Path, tags: Mapping[str, str], records: list[dict[str, Any]], noted: str | None) -> bool:
-    """Whether a raster is not as geoseg wrote it: its digest tells; where none is recorded, its metadata does."""
-    written = [*(r["sha256"][raster.name] for r in records if raster.name in r["sha256"]), *([noted] if noted else [])]
+def _is_not_ours(raster: Path, tags: Mapping[str, str], written: Collection[str] | None) -> bool:
+    """Whether a raster is not as geoseg wrote it: its digest tells; where none is known, its metadata does."""
     return sha256_file(raster) not in written if written else not is_own(raster, tags)
 
 

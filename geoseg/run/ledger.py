@@ -2,8 +2,8 @@
 
 OUT/.geoseg/NAME/scene.json               last: the scene is finished (or partial), with the digests of its outputs
 OUT/.geoseg/NAME/previous.json            while the scene is mapped anew: its last scene record
-OUT/.geoseg/NAME/published.json           from its first layer to its scene record: what is or was written, and what was set aside for it
-OUT/.geoseg/NAME/X.tif.written            digest of a raster X.tif that takes its place, until the scene record tells it
+OUT/.geoseg/NAME/FILE.word.json           of an output FILE, until the scene record tells it: digests of what took or takes its
+                                          place, and what was set aside for it
 OUT/.geoseg/NAME/overwriting.json         from the begin to the end of a run that overwrites the scene: what is done since counts
 OUT/.geoseg/NAME/strips/00000-00004.tif   classes and confidence of tile rows 0–3
 OUT/.geoseg/NAME/strips/00000-00004.json  its record; a strip is committed when this is there
@@ -21,9 +21,8 @@ from geoseg.grid.tiling import Strip
 
 SCENE_RECORD = "scene.json"
 _PREVIOUS = "previous.json"
-_PUBLISHED = "published.json"
 _OVERWRITING = "overwriting.json"
-_WRITTEN = ".written"
+_WORD = ".word.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,12 +175,23 @@ def finish(work: Path, record: dict[str, Any]) -> None:
 
 def tidy(work: Path, *, done: bool) -> None:
     """Remove what a scene needs no longer once it has its record, also where a run was killed over it."""
-    for path in (work / _PREVIOUS, work / _PUBLISHED, *work.glob(f"*{_WRITTEN}")):
-        path.unlink(missing_ok=True)
+    (work / _PREVIOUS).unlink(missing_ok=True)
+    recorded = (last_record(work) or {"sha256": {}})["sha256"]
+    for path in work.glob(f"*{_WORD}"):
+        _shorten(path, recorded)
     shutil.rmtree(work / "vector", ignore_errors=True)
     if done:
         shutil.rmtree(work / "strips", ignore_errors=True)
         (work / "cut.json").unlink(missing_ok=True)
+
+
+def _shorten(path: Path, recorded: dict[str, str]) -> None:
+    """Remove the word of an output, unless another command wrote it since the scene was mapped: then only that stays."""
+    name, word = path.name.removesuffix(_WORD), _word(path)
+    output = path.parents[2] / name
+    unknown = [digest for digest in word["sha256"] if digest != recorded.get(name)]
+    if not unknown or not output.is_file() or sha256_file(output) not in unknown:
+        path.unlink(missing_ok=True)
 
 
 def last_record(work: Path) -> dict[str, Any] | None:
@@ -196,36 +206,42 @@ def is_same_map(record: dict[str, Any], fingerprint: str) -> bool:
     return whole and record["fingerprint"] == fingerprint
 
 
-def note_layer(work: Path, path: Path, written: Path) -> None:
-    """Leave word of one layer that is about to become `path`, before all are written: it is no file of somebody else."""
-    last = publication(work) or {"fingerprint": "", "sha256": {}, "told": []}
-    note_publication(work, {**last, "sha256": {**last["sha256"], path.name: sha256_file(written)}})
+def note_written(work: Path, target: Path, written: Path) -> None:
+    """Leave word of a file that is about to become the output `target`: it is none of somebody else's."""
+    word = _word(_word_path(work, target))
+    write_json(_word_path(work, target), {**word, "sha256": [*word["sha256"], sha256_file(written)]})
 
 
-def note_raster(work: Path, target: Path, written: Path) -> None:
-    """Leave word of the raster that is about to become `target`."""
-    _word_of(work, target).write_text(sha256_file(written), encoding="utf-8")
+def note_set_aside(work: Path, target: Path, fingerprint: str, line: str) -> None:
+    """Leave word of what is about to be set aside for the output `target` of a map: another try will tell it too."""
+    told = {"fingerprint": fingerprint, "told": [*told_of(work, target, fingerprint), line]}
+    write_json(_word_path(work, target), {**_word(_word_path(work, target)), **told})
 
 
-def noted_raster(work: Path, target: Path) -> str | None:
-    """What `note_raster` left, if the run ended before the scene record."""
-    word = _word_of(work, target)
-    return word.read_text(encoding="utf-8") if word.is_file() else None
+def told_of(work: Path, target: Path, fingerprint: str) -> list[str]:
+    """What `note_set_aside` left for the same map, if the run ended before the scene record."""
+    word = _word(_word_path(work, target))
+    told: list[str] = word["told"] if word["fingerprint"] == fingerprint else []
+    return told
 
 
-def _word_of(work: Path, target: Path) -> Path:
-    return work / f"{target.name}{_WRITTEN}"
+def known_digests(work: Path) -> dict[str, set[str]]:
+    """Output → digests that it had as geoseg wrote it: those of the last scene record, and of runs that ended before one."""
+    last = last_record(work)
+    known = {name: {digest} for name, digest in (last["sha256"] if last else {}).items()}
+    for path in work.glob(f"*{_WORD}"):
+        known.setdefault(path.name.removesuffix(_WORD), set()).update(_word(path)["sha256"])
+    return known
 
 
-def note_publication(work: Path, written: dict[str, Any]) -> None:
-    """Leave word of the layers that are written, before the scene record says so."""
-    write_json(work / _PUBLISHED, written)
+def _word_path(work: Path, target: Path) -> Path:
+    return work / f"{target.name}{_WORD}"
 
 
-def publication(work: Path) -> dict[str, Any] | None:
-    """What `note_publication` left, if the run ended before the scene record."""
-    found = read_json(work / _PUBLISHED)
-    return found if isinstance(found, dict) and {"fingerprint", "sha256", "told"} <= found.keys() else None
+def _word(path: Path) -> dict[str, Any]:
+    found = read_json(path)
+    whole = isinstance(found, dict) and {"sha256", "fingerprint", "told"} <= found.keys()
+    return found if whole else {"sha256": [], "fingerprint": "", "told": []}
 
 
 def is_done(work: Path, fingerprint: str, outputs: tuple[Path, ...], *, whole: bool) -> bool:

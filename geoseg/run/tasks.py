@@ -195,7 +195,7 @@ class RasterTask:
         tags = {"CLASSES": ",".join(legend.category_names)} if is_classes else {"UNIT": "percent"}
         texts = _sidecars(target, legend) if is_classes else {}
         style = target.with_suffix(".qml") if is_classes else None
-        kept = set_aside_rasters(plan.work, target, tags, style)
+        kept = set_aside_rasters(plan.work, plan.fingerprint, target, tags, style)
         source = StripRaster(strip_files(plan, self.failed), plan.scene.width, self.band)
         spec = RasterSpec(
             height=plan.scene.height,
@@ -206,15 +206,15 @@ class RasterTask:
             tags=tags,
             resampling="mode" if is_classes else "average",
         )
-        for path, text in texts.items():
-            _write_text(path, text)
 
         def replacing(written: Path) -> None:
             """Ask again at the last moment, and leave word of what will stand there: it is not somebody else's."""
-            kept.extend(set_aside_rasters(plan.work, target, tags, None))
-            ledger.note_raster(plan.work, target, written)
+            _add_new(kept, set_aside_rasters(plan.work, plan.fingerprint, target, tags, None))
+            ledger.note_written(plan.work, target, written)
 
         write_cog(target, source, spec, replacing)
+        for path, text in texts.items():  # after it: what lay beside the raster before may have been set aside with it
+            _write_text(path, text)
         return Rasters(_digests((target, *texts)), tuple(kept))
 
 
@@ -224,6 +224,10 @@ def _sidecars(target: Path, legend: Legend) -> dict[Path, str]:
         target.with_name(f"{target.name}.aux.xml"): category_names_aux_xml(legend),
         target.with_suffix(".qml"): class_raster_qml(legend),
     }
+
+
+def _add_new(lines: list[str], more: Iterable[str]) -> None:
+    lines.extend(line for line in more if line not in lines)
 
 
 def _digests(paths: Iterable[Path]) -> dict[str, str]:
@@ -299,7 +303,7 @@ class PublishTask:
 
         def keep(*paths: Path) -> None:
             """Set aside what people changed; asked again at the last moment, for layers of a large scene take their time."""
-            kept[:] = set_aside(plan.work, plan.fingerprint, paths)
+            _add_new(kept, set_aside(plan.work, plan.fingerprint, paths))
 
         keep(*outputs.layers, *project)
         warnings: list[str] = []
@@ -309,7 +313,7 @@ class PublishTask:
             # Word is left of them one by one: a GeoPackage tells by itself whose it is, these do not.
             def replacing(path: Path, written: Path) -> None:
                 keep(path)
-                ledger.note_layer(plan.work, path, written)
+                ledger.note_written(plan.work, path, written)
 
             counts = write_layers(outputs.layers, chunks, plan.crs_wkt, replacing)
             tables = None
@@ -322,10 +326,7 @@ class PublishTask:
             keep(outputs.project)
             write_project(outputs.project, layers, meta=meta, geopackage=geopackage.name)
             tables = written_digests(geopackage)
-        published = Published(counts, _digests((*outputs.layers, *project)), tables, (*kept, *warnings))
-        written = {"fingerprint": plan.fingerprint, "sha256": published.sha256, "told": kept}
-        ledger.note_publication(plan.work, written)
-        return published
+        return Published(counts, _digests((*outputs.layers, *project)), tables, (*kept, *warnings))
 
     def _meta(self) -> GeoPackageMeta:
         plan = self.plan

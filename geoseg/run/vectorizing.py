@@ -88,7 +88,7 @@ def _write(settings: VectorizeSettings, scene: Scene, job: VectorJob, warn: Call
         def replacing(path: Path, written: Path) -> None:
             keep(path)
             if work:
-                ledger.note_layer(work, path, written)
+                ledger.note_written(work, path, written)
 
         return write_layers(files, chunks, job.crs, replacing)
     meta, project = _meta(settings, scene, job), target.with_suffix(".qgz")

@@ -20,7 +20,8 @@ from geoseg.cli import main
 from geoseg.config import RunSettings
 from geoseg.errors import ConfigError, DiskFull
 from geoseg.files import _host, sha256_file
-from geoseg.run import ledger
+from geoseg.raster.write import write_cog
+from geoseg.run import ledger, tasks
 from geoseg.run.corrections import set_aside
 from geoseg.run.driver import execute
 from geoseg.run.executors import SerialExecutor
@@ -169,6 +170,26 @@ def test_a_class_raster_that_was_edited_in_place_is_kept(mapped, tmp_path):
     assert {p.name for p in out.glob("*.edited*.tif")} == {"a_classes.edited.tif"}
 
 
+def test_a_class_raster_that_is_edited_while_the_new_one_is_written_is_kept(mapped, tmp_path, monkeypatch):
+    """Told once, though the raster is written once only; what lies beside the new one is the new one's."""
+    path, out = scene(tmp_path / "in" / "a.tif"), tmp_path / "out"
+    mapped(path)
+    count = []
+
+    def late(*arguments):
+        count.append(1)
+        with rasterio.open(out / "a_classes.tif", "r+", IGNORE_COG_LAYOUT_BREAK="YES") as dst:
+            dst.write(np.full((1, 9, 9), 3, np.uint8), window=Window(0, 0, 9, 9))
+        write_cog(*arguments)
+
+    monkeypatch.setattr(tasks, "write_cog", late)
+    result = mapped(path, overwrite=True)
+    assert len(count) == 1
+    assert [text for text in result.warnings if "kept as a_classes.edited.tif" in text]
+    assert (out / "a_classes.tif.aux.xml").is_file()
+    assert {f.state for f in verify_folder(out)} == {"whole"}
+
+
 def test_a_raster_that_was_set_aside_is_no_scene(mapped, tmp_path):
     """Where maps lie beside the imagery."""
     folder = tmp_path / "out"
@@ -205,9 +226,11 @@ def test_a_class_raster_of_a_killed_run_is_not_taken_for_an_edit(mapped, color_m
     with rasterio.open(out / "a_classes.tif", "r+", IGNORE_COG_LAYOUT_BREAK="YES") as dst:
         dst.write(np.full((1, 9, 9), 3, np.uint8), window=Window(0, 0, 9, 9))
     assert sha256_file(out / "a_classes.tif") != word
-    ledger.note_raster(work, out / "a_classes.tif", out / "a_classes.tif")
+    ledger.note_written(work, out / "a_classes.tif", out / "a_classes.tif")
+    # A second run, killed between its word and its raster, does not take the word of the first back.
+    ledger.note_written(work, out / "a_classes.tif", path)
     assert mapped(path, overlap=32).warnings == ()
-    assert not list(work.glob("*.written"))
+    assert not list(work.glob("*.word.json"))
 
 
 @pytest.mark.parametrize("how", ["geopackage", "flatgeobuf"])
@@ -264,6 +287,22 @@ def test_vectorize_keeps_corrected_layers_of_a_map_in_other_formats(mapped, tmp_
     assert len(geopandas.read_file(out / "a_buildings.edited.fgb")) == len(frame) - 1
 
 
+def test_layers_of_vectorize_beside_a_map_are_known_by_later_runs(mapped, tmp_path):
+    """Also by one that finds the scene up to date, and by one that maps it in another format."""
+    path, out = scene(tmp_path / "in" / "a.tif"), tmp_path / "out"
+    mapped(path, format="flatgeobuf")
+    arguments = ["vectorize", str(out / "a_classes.tif"), "-o", str(out / "a"), "--format", "flatgeobuf"]
+    settings = tmp_path / "coarse.yaml"
+    settings.write_text("vector: {simplify_px: 3.0}\n")
+    assert main([*arguments, "--config", str(settings)]) == 0
+    assert mapped(path, format="flatgeobuf").status == "up to date"
+    assert mapped(path).warnings == ()
+    assert main(arguments) == 0
+    assert mapped(path, format="flatgeobuf", overwrite=True).warnings == ()
+    assert not list(out.glob("*.edited*"))
+    assert not list((out / ".geoseg" / "a").glob("*.word.json"))
+
+
 def test_a_scene_that_is_replaced_while_it_is_mapped_is_not_done(mapped, tmp_path, monkeypatch):
     path, begin = scene(tmp_path / "in" / "a.tif"), ledger.begin
 
@@ -313,7 +352,7 @@ def test_a_killed_run_sets_no_half_written_layers_aside(mapped, tmp_path):
     path, out = scene(tmp_path / "in" / "a.tif"), tmp_path / "out"
     mapped(path, format="flatgeobuf")
     (out / "a_buildings.fgb").write_bytes(b"of the run that was killed")
-    ledger.note_layer(out / ".geoseg" / "a", out / "a_buildings.fgb", out / "a_buildings.fgb")
+    ledger.note_written(out / ".geoseg" / "a", out / "a_buildings.fgb", out / "a_buildings.fgb")
     (out / "a_green.fgb").write_bytes(b"edited")
     mapped(path, format="flatgeobuf", overwrite=True)
     assert [p.name for p in out.glob("*.edited*")] == ["a_green.edited.fgb"]
@@ -529,13 +568,13 @@ def test_what_a_killed_run_had_published_is_not_taken_for_an_edit(mapped, tmp_pa
     assert corrected_layers
     mapped(path, format=how, overlap=32)
     record = json.loads((work / "scene.json").read_text())
-    written = {key: record[key] for key in ("fingerprint", "sha256", "tables")}
-    (work / "published.json").write_text(json.dumps({**written, "told": []}))
+    for name in record["sha256"]:
+        ledger.note_written(work, out / name, out / name)
     (work / "scene.json").unlink()
     (work / "previous.json").write_text(before)
     assert mapped(path, format=how, overlap=96).warnings == ()
     assert not list(out.glob("*.edited*"))
-    assert not (work / "published.json").exists()
+    assert not list(work.glob("*.word.json"))
 
 
 def test_what_another_map_of_the_scene_left_does_not_lie_beside_the_new_one(mapped, tmp_path):
