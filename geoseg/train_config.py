@@ -24,7 +24,8 @@ Byte = Annotated[int, Field(ge=0, le=255)]
 
 def _is_ground(ground: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
     west, south, east, north = ground
-    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+    # East of the date line longitudes go on beyond 180.
+    if not (-180 <= west < east <= west + 360 and west <= 180 and -90 <= south < north <= 90):
         raise ValueError(f"{list(ground)} must be west, south, east, north in degrees")
     return ground
 
@@ -170,7 +171,9 @@ class VocSource(_Source):
 
     form: Literal["voc"]
     values: dict[str, tuple[Byte, ...]]
-    """Class → indices in the palette PNGs; 255 is ignored."""
+    """Class → indices in the palette PNGs."""
+    ignore: tuple[Byte, ...] = (255,)
+    """Indices that say nothing: the outlines of objects."""
 
 
 class CityscapesSource(_Source):

@@ -1,7 +1,7 @@
 """Roads as lines, in metres: those of a map that has them, else the centrelines of its pixels."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,16 +24,25 @@ from geoseg.vector.vectorize import VectorJob, assemble, block_rows, vectorize_b
 _ROWS = 1024
 
 
+BothRows = Callable[[int, int], tuple[NDArray[np.uint8], NDArray[np.uint8]]]
+"""First row and the one after the last → class ids of prediction and reference, NODATA where they are not compared."""
+
+
 def line_scores(
-    maps: tuple[ClassMap, ClassMap], c: LegendClass, grid: PixelGrid, legend: Legend, tolerance_m: float
+    maps: tuple[ClassMap, ClassMap],
+    both: BothRows,
+    c: LegendClass,
+    grid: PixelGrid,
+    legend: Legend,
+    tolerance_m: float,
 ) -> dict[str, Any]:
     """Precision, recall and quality within the buffer, and APLS, of two maps: prediction and reference.
 
-    Lines count on the ground that both know.
+    Lines count on the ground that `both` know.
     """
     lines = [own if (own := m.lines(c)) is not None else _thinned(m, c, grid, legend) for m in maps]
     ground = Ground.of(Affine(*grid.transform), grid.crs_wkt, (grid.height, grid.width))
-    unknown = shapely.STRtree([*_unknown(maps, grid)])
+    unknown = shapely.STRtree([*_unknown(both, grid)])
     found, truth = (ground.in_metres(_noded(_without(_inside(own, grid), unknown))) for own in lines)
     scores = road_scores(found, truth, tolerance_m=tolerance_m)
     buffer = asdict(scores.buffer)
@@ -90,11 +99,11 @@ def _inside(lines: NDArray[Any], grid: PixelGrid) -> NDArray[Any]:
     return np.concatenate([lines[whole], _line_parts(shapely.intersection(lines[~whole], box))])
 
 
-def _unknown(maps: tuple[ClassMap, ClassMap], grid: PixelGrid) -> Iterator[Any]:
-    """Polygons of the pixels of which one of the maps says nothing."""
+def _unknown(both: BothRows, grid: PixelGrid) -> Iterator[Any]:
+    """Polygons of the pixels that are not compared."""
     for start in range(0, grid.height, _ROWS):
         stop = min(start + _ROWS, grid.height)
-        silent = np.logical_or(*(m.rows(start, stop) == NODATA for m in maps))
+        silent = np.logical_or(*(ids == NODATA for ids in both(start, stop)))
         to_map = Affine(*grid.transform) @ Affine.translation(0, start)
         for polygon, _ in shapes(silent.astype(np.uint8), mask=silent, transform=to_map):
             yield shapely.geometry.shape(polygon)

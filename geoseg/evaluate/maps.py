@@ -14,7 +14,7 @@ from rasterio.features import rasterize
 from geoseg.errors import ConfigError
 from geoseg.legend import NODATA, Legend, LegendClass
 from geoseg.raster.aligned import AlignedReader, PixelGrid
-from geoseg.vector.features import ClassField, drawn, of_shared_layer, read_features, valid
+from geoseg.vector.features import ClassField, drawn, is_shared, of_shared_layer, read_features, valid
 from geoseg.vector.formats import is_vector_file
 from geoseg.vector.measure import Ground, widened
 
@@ -96,7 +96,7 @@ class VectorMap:
             if (layer := layers.get(c.name)) is None:
                 continue
             frame = _read(path, layer, grid)
-            shared = [*layers.values()].count(layer) > 1
+            shared = is_shared(layer, layers, legend)
             if only is not None:
                 frame = only.of(frame, c.name, path)
             elif shared:

@@ -1,6 +1,7 @@
 """An evaluation from two maps to its scores, read in strips; of vectors, all features are held."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -77,8 +78,13 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     check_folder(settings.output, "-o")
     pair = _comparison(settings)
     shown = _shown(settings, pair.grid)
-    if shown is not None:
-        pair = replace(pair, image=SceneReader(shown.scene, shown.bands))
+    if shown is None:
+        return _scores(settings, pair, None)
+    with closing(SceneReader(shown.scene, shown.bands)) as image:
+        return _scores(settings, replace(pair, image=image), shown)
+
+
+def _scores(settings: EvaluateSettings, pair: _Comparison, shown: "_Shown | None") -> dict[str, Any]:
     loss = _loss_of(settings, pair, shown)
     counts = PixelCounts(pair.legend.channels, within(settings.boundary_tolerance_m, pair.pixel_m))
     objects = {c.id: _Objects(pair, c) for c in pair.labelled("building")}
@@ -106,7 +112,9 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
         **pixel_scores(counts, names, pair.known),
         "objects": {pair.legend.category_names[k]: o.scores(settings.object_iou) for k, o in objects.items()},
         "roads": {
-            c.name: line_scores((pair.prediction, pair.reference), c, pair.grid, pair.legend, settings.road_tolerance_m)
+            c.name: line_scores(
+                (pair.prediction, pair.reference), pair.both, c, pair.grid, pair.legend, settings.road_tolerance_m
+            )
             for c in pair.labelled("road")
         },
         **loss(),

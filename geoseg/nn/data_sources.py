@@ -20,7 +20,7 @@ from geoseg.legend import Legend
 from geoseg.nn.ground import ImageGrid, ground_mask, mosaic_offsets, read_geotiff, read_labels
 from geoseg.nn.spill import Spill
 from geoseg.nn.town_source import town_chips
-from geoseg.nn.vector_labels import paint_vectors
+from geoseg.nn.vector_labels import check_words, paint_vectors
 from geoseg.train_config import (
     CityscapesSource,
     ColorSource,
@@ -118,14 +118,19 @@ def _rasters(source: RasterSource, config: TrainConfig) -> Iterator[LabelledScen
 
 
 def _vectors(source: VectorSource, config: TrainConfig) -> Iterator[LabelledScene]:
+    label_paths, empty = [], True
     for path in _images(source, source.images):
         image, valid, grid = read_geotiff(path, config.bands, config.dtype, source.bands)
         if grid is None:
             raise TrainingError(
                 f"{path}: no CRS, so vector labels cannot be laid over it. Set it with gdal_edit.py -a_srs."
             )
-        label = paint_vectors(_label_path(source, path), source, config.legend, grid)
+        label_paths.append(_label_path(source, path))
+        label = paint_vectors(label_paths[-1], source, config.legend, grid)
+        empty = empty and not label.any()
         yield _scene(source, config, path, image, _masked(label, valid), grid)
+    if empty and source.class_field is not None:
+        check_words(label_paths, source.class_field)
 
 
 def _colors(source: ColorSource, config: TrainConfig) -> Iterator[LabelledScene]:
@@ -144,7 +149,7 @@ def _colors(source: ColorSource, config: TrainConfig) -> Iterator[LabelledScene]
 
 
 def _voc(source: VocSource, config: TrainConfig) -> Iterator[LabelledScene]:
-    lut = _value_table(source.values, (255,), config.legend)
+    lut = _value_table(source.values, source.ignore, config.legend)
     for side in ("train", "val"):
         listing = source.root / "ImageSets" / "Segmentation" / f"{side}.txt"
         if not listing.is_file():

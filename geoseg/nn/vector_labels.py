@@ -1,6 +1,6 @@
 """Vector labels of a training as pixels."""
 
-from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from geoseg.legend import Legend
 from geoseg.nn.ground import ImageGrid
 from geoseg.train_config import VectorSource
 from geoseg.vector.arrays import words
-from geoseg.vector.features import ClassField, of_shared_layer, read_features, valid
+from geoseg.vector.features import ClassField, is_shared, of_shared_layer, read_features, valid
 from geoseg.vector.formats import is_vector_file
 from geoseg.vector.measure import Ground, widened
 
@@ -24,7 +24,7 @@ def paint_vectors(path: Path, source: VectorSource, legend: Legend, grid: ImageG
     """(H, W) class ids of the features in `path`; where several lie, the class of the lower id is on top.
 
     A file without any feature says that there is nothing. Raises ConfigError where a layer or a field is missing, or the
-    file is not what it is named, and TrainingError where no feature is of a class or overlaps the image.
+    file is not what it is named, and TrainingError where no feature overlaps the image.
     """
     if not is_vector_file(path):
         raise TrainingError(f"{path}: labels must be a GeoPackage or a GeoJSON. Save it as one of them in QGIS.")
@@ -40,20 +40,26 @@ def paint_vectors(path: Path, source: VectorSource, legend: Legend, grid: ImageG
     return label
 
 
+def check_words(paths: Sequence[Path], field: str) -> None:
+    """Raise TrainingError where the `field` of label files holds words, of which none is of a class."""
+    for path in paths:
+        found = geopandas.read_file(path.resolve())
+        if field in found and (there := sorted({*words(found[field])} - {"None", "nan"})):
+            some = ", ".join(f"'{word}'" for word in there[:8])
+            raise TrainingError(
+                f"{path}: no feature is of a class: `values` name none of what field '{field}' holds, {some}."
+            )
+
+
 def _by_class(path: Path, source: VectorSource, legend: Legend, grid: ImageGrid) -> dict[str, geopandas.GeoDataFrame]:
     """The features of each class that the source has, in the CRS of the image."""
-    if source.class_field is None:
-        shared = Counter(source.layers.values())
-        layers = {name: (layer, read_features(path, layer, grid.crs_wkt)) for name, layer in source.layers.items()}
-        return {name: of_shared_layer(f, name) if shared[layer] > 1 else f for name, (layer, f) in layers.items()}
-    every, field = read_features(path, None, grid.crs_wkt), ClassField(source.class_field, source.values)
-    found = {c.name: field.of(every, c.name, path) for c in legend}
-    there = sorted({*words(every[field.name])} - {"None", "nan"})
-    if there and not any(map(len, found.values())):
-        some = ", ".join(f"'{word}'" for word in there[:8])
-        raise TrainingError(
-            f"{path}: no feature is of a class: `values` name none of what field '{field.name}' holds, {some}."
-        )
+    if source.class_field is not None:
+        every, field = read_features(path, None, grid.crs_wkt), ClassField(source.class_field, source.values)
+        return {c.name: field.of(every, c.name, path) for c in legend}
+    found = {}
+    for name, layer in source.layers.items():
+        features = read_features(path, layer, grid.crs_wkt)
+        found[name] = of_shared_layer(features, name) if is_shared(layer, source.layers, legend) else features
     return found
 
 

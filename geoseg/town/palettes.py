@@ -190,7 +190,6 @@ _MEDLEY = 51
 """Key of the random numbers that mix palettes."""
 
 
-@lru_cache(maxsize=16)
 def check_palettes(names: str) -> str:
     """`names` as it is; raises ConfigError where one of those joined by `+` is not there."""
     for name in names.split("+"):
@@ -199,6 +198,7 @@ def check_palettes(names: str) -> str:
     return names
 
 
+@lru_cache(maxsize=16)
 def palette_of(names: str, seed: int) -> Palette:
     """The palette of that name; of several joined by `+`, a medley: each trait is that of one of them.
 

@@ -12,7 +12,7 @@ import shapely
 from geoseg.files import atomic, write_error
 from geoseg.vector.schema import FieldType, Layer
 
-_DTYPES: dict[FieldType, Any] = {"int64": np.int64, "float64": np.float64, "string": "str", "bool": np.bool_}
+_DTYPES: dict[FieldType, Any] = {"int64": np.int64, "float64": np.float64, "string": "string", "bool": np.bool_}
 
 Chunks = Iterable[geopandas.GeoDataFrame]
 
@@ -56,6 +56,7 @@ def _whole(layer: Layer, chunks: Chunks, crs: str | None) -> geopandas.GeoDataFr
     frames = [chunk for chunk in chunks if len(chunk)]
     if frames:
         whole = geopandas.GeoDataFrame(pd.concat(frames, ignore_index=True), crs=crs)
+        whole = whole.astype({f.name: _DTYPES[f.type] for f in layer.fields})
         return whole.sort_values("id", ignore_index=True)
     columns: dict[str, Any] = {f.name: pd.Series([], dtype=_DTYPES[f.type]) for f in layer.fields}
     return geopandas.GeoDataFrame(columns, geometry=[], crs=crs)

@@ -11,6 +11,7 @@ import shapely
 from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError
+from geoseg.legend import Legend
 from geoseg.vector.arrays import words
 
 
@@ -23,12 +24,19 @@ class ClassField:
     """Class → values of the field, other classes have none; empty: the classes' own names."""
 
     def of(self, features: geopandas.GeoDataFrame, class_name: str, path: Path) -> geopandas.GeoDataFrame:
-        """Those of a class; raises ConfigError where `path` has no such field."""
+        """Those of a class; raises ConfigError where `path` has features without such a field."""
+        if self.name not in features and features.empty:
+            return features
         if self.name not in features:
             there = ", ".join(str(c) for c in features.columns if c != features.geometry.name)
             raise ConfigError(f"{path}: no field '{self.name}'; there are {there}.")
         wanted = self.values.get(class_name, ()) if self.values else (class_name,)
         return features[words(features[self.name]).isin({str(value) for value in wanted})]
+
+
+def is_shared(layer: str, layers: Mapping[str, str], legend: Legend) -> bool:
+    """Whether several classes are in a layer: of those whose `layers` are named, or of the legend."""
+    return [*layers.values()].count(layer) > 1 or sum(c.layer == layer for c in legend) > 1
 
 
 def of_shared_layer(features: geopandas.GeoDataFrame, class_name: str) -> geopandas.GeoDataFrame:

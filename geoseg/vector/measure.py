@@ -13,6 +13,7 @@ from typing import Any
 
 import geopandas
 import numpy as np
+import pandas as pd
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
@@ -51,6 +52,8 @@ class Ground:
     """WKT of the map."""
     center: tuple[float, float] | None
     """Longitude and latitude that measures are taken around; None where planar measures are true."""
+    middle: tuple[float, float]
+    """x and y of the scene's centre on the map."""
 
     @classmethod
     def of(cls, transform: Affine, crs: str, shape: tuple[int, int]) -> "Ground":
@@ -90,17 +93,16 @@ class Ground:
 
 
 def widened(lines: geopandas.GeoDataFrame, ground: Ground, width_m: float) -> NDArray[Any]:
-    """Lines as areas; a field `width_m` counts where it has a number."""
+    """Lines as areas, as wide as at the centre of the scene; a field `width_m` counts where it has a number."""
     widths = np.full(len(lines), width_m)
     if "width_m" in lines:
-        own = lines["width_m"].to_numpy(float, na_value=np.nan)
+        own = pd.to_numeric(lines["width_m"], errors="coerce").to_numpy(float, na_value=np.nan)
         widths = np.where(own > 0, own, widths)
     shapes = np.asarray(lines.geometry.array, dtype=object)
     if not len(shapes):
         return shapes
     # Metres of a map unit to the east and to the north: in degrees they differ.
-    west, south, east, north = lines.total_bounds
-    (x, y), half = ((west + east) / 2, (south + north) / 2), 1e-6 * (1 + abs(west) + abs(north))
+    (x, y), half = ground.middle, 1e-6 * (1 + max(map(abs, ground.middle)))
     both = shapely.linestrings([[(x - half, y), (x + half, y)], [(x, y - half), (x, y + half)]])
     metres = ground.length_m(both) / (2 * half)
     on_ground = shapely.buffer(shapely.transform(shapes, lambda xy: xy * metres), widths / 2)
@@ -111,10 +113,11 @@ def widened(lines: geopandas.GeoDataFrame, ground: Ground, width_m: float) -> ND
 @lru_cache(maxsize=64)
 def _ground(transform: Affine, crs: str, shape: tuple[int, int]) -> Ground:
     unit = _unit_m(crs)
+    middle = _on_map(transform, shape[0] / 2, shape[1] / 2)
     planar = math.hypot(transform.b, transform.e) * unit, math.hypot(transform.a, transform.d) * unit
     datum = _datum(crs)
     if datum is None:
-        return Ground(planar, unit, crs, None)
+        return Ground(planar, unit, crs, None, middle)
     to_datum = Transformer.from_crs(CRS.from_wkt(crs).to_2d(), datum, always_xy=True)
     degrees = math.degrees(datum.axis_info[0].unit_conversion_factor)  # old French maps count in grads
 
@@ -128,7 +131,7 @@ def _ground(transform: Affine, crs: str, shape: tuple[int, int]) -> Ground:
     sizes = [_pixel_on_ellipsoid(transform, geographic, datum.get_geod() or _WGS84, place) for place in places]
     scales = np.array(sizes) / np.array(planar)
     true = np.isfinite(scales).all() and (abs(scales - 1) <= _TRUE_WITHIN).all()
-    return Ground(sizes[0], unit, crs, None if true else geographic(*_on_map(transform, *places[0])))
+    return Ground(sizes[0], unit, crs, None if true else geographic(*middle), middle)
 
 
 def _on_map(transform: Affine, row: float, col: float) -> tuple[float, float]:

@@ -15,7 +15,7 @@ Polygons = NDArray[Any]
 _PAIRS = 1 << 20
 """Pairs of edges that are looked at together."""
 
-_MANY_PAIRS = 1 << 24
+_MANY_PAIRS = 1 << 22
 """Pairs of edges of two polygons from which on they are overlaid after all: a slab with thousands of courtyards."""
 
 

@@ -334,6 +334,9 @@ def test_where_the_scene_has_no_data_nothing_is_compared(files, unet_model, tmp_
     seen = np.s_[:, : SIDE // 2]
     assert found["pixels"] == label[seen].size
     assert found["accuracy"] == pytest.approx((label == moved)[seen].mean())
+    lines = found["roads"]["road"]
+    everywhere = compared(files, "map.gpkg", "truth.gpkg")["roads"]["road"]
+    assert 0 < lines["reference_m"] < everywhere["reference_m"]
 
 
 def test_classes_that_share_a_layer_are_compared_by_their_field(files, tmp_path):
@@ -351,6 +354,8 @@ def test_classes_that_share_a_layer_are_compared_by_their_field(files, tmp_path)
     write_tiff(tmp_path / "truth.tif", label)
     found = compared(tmp_path, "map.gpkg", "truth.tif", model=tmp_path / "model")
     assert found["accuracy"] == 1.0
+    alone = compared(tmp_path, "map.gpkg", "truth.tif", model=tmp_path / "model", classes=("house",))
+    assert alone["classes"]["house"] == found["classes"]["house"]
 
 
 def test_the_loss_is_that_of_the_model(unet_model, tmp_path):

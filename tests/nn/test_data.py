@@ -265,6 +265,23 @@ def test_words_of_a_class_field_are_those_of_the_classes_or_are_listed(tmp_path)
         read(tmp_path, one | {"values": {"building": ["Building"]}})
 
 
+def test_a_file_of_other_words_or_of_nothing_says_that_there_is_nothing(tmp_path):
+    """Farmland only, where other files of the source have the classes; and a GeoJSON without features has no fields."""
+    root = tmp_path / "a"
+    for i in range(3):
+        image, label = squares(i)
+        write_tiff(root / f"a{i}.tif", image, i)
+        names = ((1, "building"), (2, "road"), (3, "green"))
+        shapes = pd.concat([outlines(label == k, i).assign(kind=name if i else "farmland") for k, name in names])
+        shapes.to_file(root / f"a{i}.geojson")
+    one = source("vectors", root) | {"layers": {}, "class_field": "kind", "labels": "{stem}.geojson"}
+    for _ in range(2):
+        scenes = {s.group: s for s in read(tmp_path, one).training}
+        assert (scenes["0"].label == 0).all()
+        assert (scenes["1"].label == squares(1)[1]).all()
+        (root / "a0.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+
+
 def test_polygons_that_cross_themselves_are_painted_as_an_evaluation_sees_them(tmp_path):
     """A figure of eight, as a slip of the mouse draws it, and a spike that is no area."""
     image, _ = squares(0)
@@ -300,7 +317,10 @@ def test_lines_are_as_wide_on_the_ground_in_degrees(tmp_path):
         ([(middle[0], at[1]), (middle[0], at[1] - size * step)], 1),
         ([(at[0], middle[1]), (at[0] + 2 * size * step, middle[1])], 0),
     ):
-        gpd.GeoDataFrame({"width_m": [12.0]}, geometry=[shapely.LineString(line)], crs="EPSG:4326").to_file(
+        far = [(15.0, 10.0), (15.01, 10.0)]  # of another image: it says nothing about the width of a degree here
+        shapes = [shapely.LineString(points) for points in (line, far, [far[0], line[0]])]
+        shapes[2] = shapely.transform(shapes[2], lambda xy: xy - 20)
+        gpd.GeoDataFrame({"width_m": ["12", "6 m", None]}, geometry=shapes, crs="EPSG:4326").to_file(
             path, layer="roads"
         )
         one = load_train_config(settings(tmp_path, source("vectors", tmp_path) | {"layers": {"road": "roads"}}))
@@ -375,6 +395,21 @@ def test_the_same_ground_on_both_sides_is_refused(tmp_path):
     two = source("rasters", MAKERS["rasters"](tmp_path / "b")) | {"name": "again", "validation_groups": ["1"]}
     with pytest.raises(TrainingError, match="show the same ground"):
         read(tmp_path, one, two)
+
+
+def test_neighbours_may_overlap_a_little(tmp_path):
+    """By 0.7 % on each of four sides: a neighbour each is no leak, and so are all of them."""
+    root = tmp_path / "a"
+    shift = 1 - 0.7 / SIDE
+    for i in range(9):
+        image, label = squares(i)
+        x, y = ORIGIN[0] + (i % 3) * SIDE * 0.5 * shift, ORIGIN[1] - (i // 3) * SIDE * 0.5 * shift
+        for folder, pixels in (("images", image), ("labels", label)):
+            path = write_tiff(root / folder / f"a{i}.tif", pixels, 0)
+            with rasterio.open(path, "r+") as dst:
+                dst.transform = rasterio.Affine(0.5, 0, x, 0, -0.5, y)
+    data = read(tmp_path, source("rasters", root) | {"validation_groups": ["4"]})
+    assert len(data.training) == 8
 
 
 def test_one_image_on_both_sides_is_refused(tmp_path):
@@ -507,6 +542,7 @@ TOWNS = {"name": "t", "form": "town", "palettes": ["desert"]}
         ({"draw_m": [0.8, 0.3]}, r"draw_m: \[0.8, 0.3\] must be low, high"),
         ({"draw_m": [0, 0.3]}, "draw_m"),
         ({"validation_ground": [2.0, 1.0, 1.0, 2.0]}, "must be west, south, east, north"),
+        ({"validation_ground": [181.0, 1.0, 182.0, 2.0]}, "must be west, south, east, north"),
     ],
 )
 def test_ranges_and_palettes_of_a_source_are_checked(change, message, tmp_path):
