@@ -214,8 +214,10 @@ def note_written(work: Path, target: Path, written: Path) -> None:
 
 def note_set_aside(work: Path, target: Path, fingerprint: str, line: str) -> None:
     """Leave word of what is about to be set aside for the output `target` of a map: another try will tell it too."""
-    told = {"fingerprint": fingerprint, "told": [*told_of(work, target, fingerprint), line]}
-    write_json(_word_path(work, target), {**_word(_word_path(work, target)), **told})
+    told = told_of(work, target, fingerprint)
+    if line not in told:  # else it was told by a try that ended before the file was set aside
+        word = _word(_word_path(work, target))
+        write_json(_word_path(work, target), {**word, "fingerprint": fingerprint, "told": [*told, line]})
 
 
 def told_of(work: Path, target: Path, fingerprint: str) -> list[str]:
