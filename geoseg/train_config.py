@@ -24,8 +24,7 @@ Byte = Annotated[int, Field(ge=0, le=255)]
 
 def _is_ground(ground: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
     west, south, east, north = ground
-    # East of the date line longitudes go on beyond 180.
-    if not (-180 <= west < east <= west + 360 and west <= 180 and -90 <= south < north <= 90):
+    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
         raise ValueError(f"{list(ground)} must be west, south, east, north in degrees")
     return ground
 
@@ -88,8 +87,9 @@ class _Source(Strict):
     """Share of the windows that are drawn at the size that a map shows the network instead: mostly the image's own pixels,
     whose sharp borders no resampling has blurred."""
     class_weights: ClassWeights | None = None
-    """Weights of the classes in the cross-entropy on this source, background first; None: the training's. Heavier where
-    its labels or its ground leave a class unsure: else it is mapped too seldom there."""
+    """Weights of the classes in the cross-entropy on this source, background first; None: the training's. A class that its
+    labels or its ground leave unsure is mapped too seldom there unless it weighs more. They count beside those of other
+    sources: twice as much of each class is twice as much of the source."""
     ignore_larger_m2: dict[str, float] = Field(default_factory=dict)
     """Class → area over which a connected part of it is ignored in training: where annotators outlined whole blocks."""
     group: str = ""

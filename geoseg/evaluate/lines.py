@@ -1,5 +1,6 @@
 """Roads as lines, in metres: those of a map that has them, else the centrelines of its pixels."""
 
+import math
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -42,7 +43,7 @@ def line_scores(
     """
     lines = [own if (own := m.lines(c)) is not None else _thinned(m, c, grid, legend) for m in maps]
     ground = Ground.of(Affine(*grid.transform), grid.crs_wkt, (grid.height, grid.width))
-    unknown = shapely.STRtree([*_unknown(both, grid)])
+    unknown = shapely.STRtree([*_unknown(both, grid, (2 * tolerance_m) ** 2 / math.prod(ground.pixel_m))])
     found, truth = (ground.in_metres(_noded(_without(_inside(own, grid), unknown))) for own in lines)
     scores = road_scores(found, truth, tolerance_m=tolerance_m)
     buffer = asdict(scores.buffer)
@@ -99,14 +100,16 @@ def _inside(lines: NDArray[Any], grid: PixelGrid) -> NDArray[Any]:
     return np.concatenate([lines[whole], _line_parts(shapely.intersection(lines[~whole], box))])
 
 
-def _unknown(both: BothRows, grid: PixelGrid) -> Iterator[Any]:
-    """Polygons of the pixels that are not compared."""
+def _unknown(both: BothRows, grid: PixelGrid, least_px: float) -> Iterator[Any]:
+    """Polygons of the pixels that are not compared; a few dark ones that pass for nodata do not cut a road."""
     for start in range(0, grid.height, _ROWS):
         stop = min(start + _ROWS, grid.height)
         silent = np.logical_or(*(ids == NODATA for ids in both(start, stop)))
         to_map = Affine(*grid.transform) @ Affine.translation(0, start)
         for polygon, _ in shapes(silent.astype(np.uint8), mask=silent, transform=to_map):
-            yield shapely.geometry.shape(polygon)
+            shape = shapely.geometry.shape(polygon)
+            if shape.area >= least_px * abs(to_map.determinant):
+                yield shape
 
 
 def _without(lines: NDArray[Any], unknown: shapely.STRtree) -> NDArray[Any]:

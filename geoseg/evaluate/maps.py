@@ -100,11 +100,11 @@ class VectorMap:
             if only is not None:
                 frame = only.of(frame, c.name, path)
             elif shared:
-                frame = of_shared_layer(frame, c.name)
+                frame = of_shared_layer(frame, c.name, legend)
             areas = frame[frame.geom_type.isin(["Polygon", "MultiPolygon"])]
             if only is None and c.centerline_layer in there:
                 lines = _of_lines(_read(path, c.centerline_layer, grid))
-                self._lines[c.id] = of_shared_layer(lines, c.name) if shared else lines
+                self._lines[c.id] = of_shared_layer(lines, c.name, legend) if shared else lines
             if (own := _of_lines(frame)).size:
                 self._lines.setdefault(c.id, own)
                 painted = widened(own, ground, line_width_m)

@@ -238,7 +238,8 @@ def _split_by_ground(scene: LabelledScene, ground: Ground) -> Iterator[LabelledS
         if rows.size == 0:
             continue
         box = np.s_[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
-        label = np.where(keep | (scene.label == UNSEEN), scene.label, IGNORE).astype(np.uint8)[box]
+        whole_label = scene.label[box]
+        label = np.where(keep[box] | (whole_label == UNSEEN), whole_label, IGNORE).astype(np.uint8)
         yield replace(
             scene,
             image=scene.image[box],

@@ -101,7 +101,8 @@ def _digest_of(data: TrainingData) -> str:
 def _digest_of_settings(config: TrainConfig, only: dict[str, bool] | None = None) -> str:
     left_out: dict[str, Any] = dict.fromkeys(_NOT_OF_THE_TRAINING, True)
     left_out |= {"sources": {"__all__": {"root"}}, "model": {"start_from", "encoder_weights"}}
-    values = config.model_dump(mode="json", exclude=left_out, include=only)
+    # Without defaults: a key that a later version brings changes nothing.
+    values = config.model_dump(mode="json", exclude=left_out, include=only, exclude_defaults=True)
     model = config.model
     start = load_contract(model.start_from).weights_sha256 if model.start_from else None
     encoder = sha256_file(model.encoder_weights) if model.encoder_weights else None

@@ -1,4 +1,7 @@
-"""Training sets larger than memory: arrays on disk, mapped into memory, so that windows are cut from what is cached."""
+"""Training sets larger than memory: arrays on disk, mapped into memory, so that windows are cut from what is cached.
+
+Each scene, or mosaic, is read whole before it is put there.
+"""
 
 import tempfile
 from pathlib import Path
@@ -10,7 +13,7 @@ from numpy.typing import NDArray
 from geoseg.files import full_disk_told, output_error
 
 _HELD = 2**30
-"""Bytes that stay in memory: smaller training sets leave the disk alone."""
+"""Bytes of arrays that stay in memory, also of those that are let go: small training sets leave the disk alone."""
 _FILE = 2**30
 """Bytes of a file: few large ones, for every mapping holds a file open, and a process may hold a thousand."""
 _ALIGNED = 64

@@ -2,6 +2,7 @@
 
 import copy
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -171,12 +172,17 @@ class _Windows(pl.LightningDataModule):  # type: ignore[misc]
             drop_last=True,
             worker_init_fn=_one_thread,
             prefetch_factor=4 if c.workers else None,
+            multiprocessing_context=_forked(c.workers),
         )
 
     def val_dataloader(self) -> DataLoader[Window]:
-        windows = GridWindows(self._data.validation, self._config)
+        windows, workers = GridWindows(self._data.validation, self._config), min(1, self._config.workers)
         return DataLoader(
-            windows, self._config.batch, num_workers=min(1, self._config.workers), worker_init_fn=_one_thread
+            windows,
+            self._config.batch,
+            num_workers=workers,
+            worker_init_fn=_one_thread,
+            multiprocessing_context=_forked(workers),
         )
 
 
@@ -231,6 +237,11 @@ def lightning_precision(config: TrainConfig) -> Any:
     """What Lightning calls the precision of a training."""
     wanted = {"auto": "auto", "bf16": "bfloat16", "32": "float32"}[config.precision]
     return "bf16-mixed" if choose_precision(wanted, choose_device("auto")) == "bfloat16" else "32-true"
+
+
+def _forked(workers: int) -> str | None:
+    """How loaders are started: forked, where they can be, they share the scenes; else each has them all again."""
+    return "fork" if workers and sys.platform == "linux" else None
 
 
 def _one_thread(_: int) -> None:

@@ -59,7 +59,7 @@ def _by_class(path: Path, source: VectorSource, legend: Legend, grid: ImageGrid)
     found = {}
     for name, layer in source.layers.items():
         features = read_features(path, layer, grid.crs_wkt)
-        found[name] = of_shared_layer(features, name) if is_shared(layer, source.layers, legend) else features
+        found[name] = of_shared_layer(features, name, legend) if is_shared(layer, source.layers, legend) else features
     return found
 
 

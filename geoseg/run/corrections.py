@@ -85,14 +85,14 @@ def drop_outdated(work: Path, fingerprint: str, folder: Path, written: Iterable[
     Those that people changed are set aside; returns a line for each. Other formats of the same map stay. `written` are the
     names of what this map wrote. Raises OutputError where a file is open in another program, OSError where it cannot go.
     """
-    last, known = ledger.last_record(work), ledger.known_digests(work)
+    last = ledger.last_record(work)
     if last is None or ledger.is_same_map(last, fingerprint):
         return []
     told = []
     for name in sorted(last["sha256"].keys() - {*written}):
         path = folder / Path(name).name
         check_closed(path)
-        if path.is_file() and _is_edited(path, known):
+        if path.is_file() and _is_edited(path, {name: {last["sha256"][name]}}):
             kept = _free_name(path)
             told.append(f"{path.name} is of the map before and was changed since: kept as {kept.name}")
             path.rename(kept)

@@ -2,7 +2,7 @@
 
 OUT/.geoseg/NAME/scene.json               last: the scene is finished (or partial), with the digests of its outputs
 OUT/.geoseg/NAME/previous.json            while the scene is mapped anew: its last scene record
-OUT/.geoseg/NAME/FILE.word.json           of an output FILE, until the scene record tells it: digests of what took or takes its
+OUT/.geoseg/NAME/FILE.word                of an output FILE, until the scene record tells it: digests of what took or takes its
                                           place, and what was set aside for it
 OUT/.geoseg/NAME/overwriting.json         from the begin to the end of a run that overwrites the scene: what is done since counts
 OUT/.geoseg/NAME/strips/00000-00004.tif   classes and confidence of tile rows 0–3
@@ -22,7 +22,8 @@ from geoseg.grid.tiling import Strip
 SCENE_RECORD = "scene.json"
 _PREVIOUS = "previous.json"
 _OVERWRITING = "overwriting.json"
-_WORD = ".word.json"
+_WORD = ".word"
+_NO_WORD: dict[str, Any] = {"sha256": [], "fingerprint": "", "told": []}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,11 +187,13 @@ def tidy(work: Path, *, done: bool) -> None:
 
 
 def _shorten(path: Path, recorded: dict[str, str]) -> None:
-    """Remove the word of an output, unless another command wrote it since the scene was mapped: then only that stays."""
-    name, word = path.name.removesuffix(_WORD), _word(path)
+    """Remove the word of an output, but for what another command wrote there since the scene was mapped."""
+    name = path.name.removesuffix(_WORD)
     output = path.parents[2] / name
-    unknown = [digest for digest in word["sha256"] if digest != recorded.get(name)]
-    if not unknown or not output.is_file() or sha256_file(output) not in unknown:
+    unknown = [digest for digest in _word(path)["sha256"] if digest != recorded.get(name)]
+    if unknown and output.is_file() and sha256_file(output) in unknown:
+        write_json(path, {**_NO_WORD, "sha256": unknown})
+    else:
         path.unlink(missing_ok=True)
 
 
@@ -232,7 +235,8 @@ def known_digests(work: Path) -> dict[str, set[str]]:
     last = last_record(work)
     known = {name: {digest} for name, digest in (last["sha256"] if last else {}).items()}
     for path in work.glob(f"*{_WORD}"):
-        known.setdefault(path.name.removesuffix(_WORD), set()).update(_word(path)["sha256"])
+        if digests := _word(path)["sha256"]:
+            known.setdefault(path.name.removesuffix(_WORD), set()).update(digests)
     return known
 
 
@@ -242,8 +246,7 @@ def _word_path(work: Path, target: Path) -> Path:
 
 def _word(path: Path) -> dict[str, Any]:
     found = read_json(path)
-    whole = isinstance(found, dict) and {"sha256", "fingerprint", "told"} <= found.keys()
-    return found if whole else {"sha256": [], "fingerprint": "", "told": []}
+    return found if isinstance(found, dict) and found.keys() >= _NO_WORD.keys() else _NO_WORD
 
 
 def is_done(work: Path, fingerprint: str, outputs: tuple[Path, ...], *, whole: bool) -> bool:

@@ -209,7 +209,7 @@ class RasterTask:
 
         def replacing(written: Path) -> None:
             """Ask again at the last moment, and leave word of what will stand there: it is not somebody else's."""
-            _add_new(kept, set_aside_rasters(plan.work, plan.fingerprint, target, tags, None))
+            _add_new(kept, set_aside_rasters(plan.work, plan.fingerprint, target, tags, style))
             ledger.note_written(plan.work, target, written)
 
         write_cog(target, source, spec, replacing)

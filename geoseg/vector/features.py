@@ -39,9 +39,12 @@ def is_shared(layer: str, layers: Mapping[str, str], legend: Legend) -> bool:
     return [*layers.values()].count(layer) > 1 or sum(c.layer == layer for c in legend) > 1
 
 
-def of_shared_layer(features: geopandas.GeoDataFrame, class_name: str) -> geopandas.GeoDataFrame:
+def of_shared_layer(features: geopandas.GeoDataFrame, class_name: str, legend: Legend) -> geopandas.GeoDataFrame:
     """Those of a class in a layer that classes share, as geoseg writes it; all of them in one that somebody else wrote."""
-    return features[words(features["class"]) == class_name] if "class" in features else features
+    if "class" not in features:
+        return features
+    told = words(features["class"])
+    return features[told == class_name] if told.isin(legend.category_names).any() else features
 
 
 def read_features(path: Path, layer: str | None, crs_wkt: str) -> geopandas.GeoDataFrame:
@@ -54,6 +57,8 @@ def read_features(path: Path, layer: str | None, crs_wkt: str) -> geopandas.GeoD
         frame = geopandas.read_file(path.resolve(), **({} if layer is None else {"layer": layer}))
     except (ValueError, OSError, RuntimeError) as exc:
         raise ConfigError(f"{what} cannot be read ({exc}).") from exc
+    if not isinstance(frame, geopandas.GeoDataFrame):
+        raise ConfigError(f"{what} is a table without geometries. Name one that is drawn on a map.")
     if frame.crs is None:
         raise ConfigError(f"{what} has no CRS; set it in QGIS (Layer, Set CRS) and save again.")
     frame = frame[drawn(frame)].to_crs(crs_wkt)

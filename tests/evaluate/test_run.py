@@ -213,6 +213,20 @@ def test_roads_count_where_both_maps_know_the_ground(files, tmp_path, form):
         assert scores["predicted_m"] == pytest.approx(SIDE * PIXEL_M / 2 - 2, abs=3)
 
 
+def test_single_pixels_without_data_do_not_tear_a_road(files, unet_model, tmp_path):
+    image, _ = squares(4)
+    image = np.maximum(image, 1)
+    write_tiff(tmp_path / "whole.tif", image, nodata=0)
+    spots = np.random.default_rng(0).integers(0, SIDE, (60, 2))
+    image[spots[:, 0], spots[:, 1]] = 0
+    write_tiff(tmp_path / "spots.tif", image, nodata=0)
+    roads = [
+        compared(files, "map.gpkg", "truth.gpkg", image=tmp_path / f"{name}.tif", model=unet_model)["roads"]["road"]
+        for name in ("whole", "spots")
+    ]
+    assert roads[0] == roads[1]
+
+
 def test_a_mask_beside_a_raster_hides_it(files, tmp_path):
     for side in ("truth", "map"):
         shutil.copy(files / f"{side}.tif", tmp_path / f"{side}.tif")

@@ -190,6 +190,39 @@ def test_a_class_raster_that_is_edited_while_the_new_one_is_written_is_kept(mapp
     assert {f.state for f in verify_folder(out)} == {"whole"}
 
 
+def test_a_style_that_is_saved_while_the_raster_is_written_is_kept(mapped, tmp_path, monkeypatch):
+    path, out = scene(tmp_path / "in" / "a.tif"), tmp_path / "out"
+    mapped(path)
+
+    def late(*arguments):
+        (out / "a_classes.qml").write_text("<qgis>mine</qgis>")
+        write_cog(*arguments)
+
+    monkeypatch.setattr(tasks, "write_cog", late)
+    assert any("kept as a_classes.edited.qml" in text for text in mapped(path, overwrite=True).warnings)
+    assert (out / "a_classes.edited.qml").read_text() == "<qgis>mine</qgis>"
+    assert "mine" not in (out / "a_classes.qml").read_text()
+
+
+def test_a_file_that_came_back_after_a_failed_run_is_kept_again(mapped, tmp_path, monkeypatch):
+    """That it was set aside once makes it no file of geoseg's."""
+    path, out = scene(tmp_path / "in" / "a.tif"), tmp_path / "out"
+    out.mkdir()
+    (out / "a_buildings.fgb").write_bytes(b"mine")
+
+    def broken(*_):
+        raise OSError(errno.EIO, "a disk that was away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("geoseg.vector.exchange.write_layers", broken)
+        assert mapped(path, format="flatgeobuf").status != "done"
+    (out / "a_buildings.edited.fgb").rename(out / "a_buildings.fgb")
+    result = mapped(path, format="flatgeobuf")
+    assert result.status == "done"
+    assert (out / "a_buildings.edited.fgb").read_bytes() == b"mine"
+    assert len([text for text in result.warnings if "kept as a_buildings.edited.fgb" in text]) == 1
+
+
 def test_a_raster_that_was_set_aside_is_no_scene(mapped, tmp_path):
     """Where maps lie beside the imagery."""
     folder = tmp_path / "out"
@@ -230,7 +263,7 @@ def test_a_class_raster_of_a_killed_run_is_not_taken_for_an_edit(mapped, color_m
     # A second run, killed between its word and its raster, does not take the word of the first back.
     ledger.note_written(work, out / "a_classes.tif", path)
     assert mapped(path, overlap=32).warnings == ()
-    assert not list(work.glob("*.word.json"))
+    assert not list(work.glob("*.word"))
 
 
 @pytest.mark.parametrize("how", ["geopackage", "flatgeobuf"])
@@ -300,7 +333,7 @@ def test_layers_of_vectorize_beside_a_map_are_known_by_later_runs(mapped, tmp_pa
     assert main(arguments) == 0
     assert mapped(path, format="flatgeobuf", overwrite=True).warnings == ()
     assert not list(out.glob("*.edited*"))
-    assert not list((out / ".geoseg" / "a").glob("*.word.json"))
+    assert not list((out / ".geoseg" / "a").glob("*.word"))
 
 
 def test_a_scene_that_is_replaced_while_it_is_mapped_is_not_done(mapped, tmp_path, monkeypatch):
@@ -574,7 +607,7 @@ def test_what_a_killed_run_had_published_is_not_taken_for_an_edit(mapped, tmp_pa
     (work / "previous.json").write_text(before)
     assert mapped(path, format=how, overlap=96).warnings == ()
     assert not list(out.glob("*.edited*"))
-    assert not list(work.glob("*.word.json"))
+    assert not list(work.glob("*.word"))
 
 
 def test_what_another_map_of_the_scene_left_does_not_lie_beside_the_new_one(mapped, tmp_path):
