@@ -15,6 +15,10 @@ _FORWARD_BYTES_PER_PIXEL = 900
 670–930. In bfloat16 it is half, which a plan cannot know: it does without PyTorch."""
 _STRIP_BYTES_PER_PIXEL = 1.0
 """Classes and confidence of a strip, compressed; real maps take about 0.4."""
+_VECTOR_PROCESS_BYTES = 300 * 2**20
+"""A worker without torch, with GDAL and geopandas."""
+_VECTOR_BYTES_PER_PIXEL = 2.0
+"""Features that are still open where one wood or street network fills the scene; those of a town take 0.5."""
 _OUTPUT_BYTES_PER_PIXEL = 0.3
 """Class raster, GeoPackage and project; real maps take about 0.1."""
 
@@ -30,7 +34,9 @@ class Estimate:
     forwarded_pixels: int
     """Pixels the network will see."""
     peak_bytes: int
-    """Memory of one worker process."""
+    """Memory of one worker process that runs the network."""
+    vector_bytes: int
+    """Memory of the one that makes the layers of the largest scene."""
     disk_bytes: int
     """Outputs of all scenes and the strips of the largest."""
 
@@ -51,6 +57,7 @@ def estimate(plan: RunPlan) -> Estimate:
         scene_pixels=sum(pixels),
         forwarded_pixels=sum(_forwarded(s) for s in pending),
         peak_bytes=max((peak_bytes(s, plan.contract.legend.channels) for s in pending), default=0),
+        vector_bytes=_VECTOR_PROCESS_BYTES + int(_VECTOR_BYTES_PER_PIXEL * max(map(_pixels, pending), default=0)),
         disk_bytes=int(work + sum(pixels) * _OUTPUT_BYTES_PER_PIXEL),
     )
 
@@ -65,6 +72,10 @@ def peak_bytes(scene: ScenePlan, channels: int) -> int:
     forward = int(_FORWARD_BYTES_PER_PIXEL * min(grid.tile_size, grid.width) * rows * scene.enlargement**2)
     tall_blocks = cache_bytes(scene.scene) - CACHE_BYTES
     return _PROCESS_BYTES + blend + buffers + forward + tall_blocks + 4 * rows * grid.width
+
+
+def _pixels(scene: ScenePlan) -> int:
+    return scene.grid.height * scene.grid.width
 
 
 def _forwarded(scene: ScenePlan) -> int:

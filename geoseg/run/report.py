@@ -190,11 +190,13 @@ def _plan_row(scene: ScenePlan) -> tuple[str, ...]:
 
 def _needs(plan: RunPlan, needs: Estimate) -> str:
     left, skipped = len(plan.pending), len(plan.scenes) - len(plan.pending)
+    larger = needs.vector_bytes > needs.peak_bytes
+    layers = f" (for the layers of the largest scene {needs.vector_bytes / 2**30:.1f})" if larger else ""
     return (
         f"{_count(left, 'scene')} to map ({needs.scene_pixels / 1e6:,.1f} MP in {_count(needs.tiles, 'tile')}, "
         f"{_count(needs.strips, 'strip')}), "
         f"{skipped} up to date, {len(plan.refusals)} refused; {needs.forwarded_per_pixel:.2f} pixels forwarded per pixel; "
-        f"at most {needs.peak_bytes / 2**30:.1f} GiB of memory a worker, {needs.disk_bytes / 2**30:.2f} GiB of disk"
+        f"at most {needs.peak_bytes / 2**30:.1f} GiB of memory a worker{layers}, {needs.disk_bytes / 2**30:.2f} GiB of disk"
     )
 
 

@@ -189,6 +189,19 @@ def test_coarse_pixels_are_enlarged_for_the_network(tmp_path, plan, model, capfd
     assert scene.warnings[0].endswith("; shown to it 1.5 times as large")
 
 
+def test_the_layers_of_a_large_scene_need_more_memory_than_the_network(tmp_path, model, capfd):
+    path = tmp_path / "x.tif"
+    side = {"height": 40_000, "width": 40_000, "tiled": True, "blockxsize": 512, "blockysize": 512}
+    profile = {"driver": "GTiff", "count": 3, "dtype": "uint8", "crs": "EPSG:32633", **side}
+    with rasterio.open(path, "w", sparse_ok=True, transform=Affine(0.5, 0, 5e5, 0, -0.5, 5e6), **profile):
+        pass
+    arguments = ["map", str(path), "-o", str(tmp_path / "out"), "--model", str(model()), "--dry-run"]
+    assert main(arguments) == 0
+    assert re.search(
+        r"a worker \(for the layers of the largest scene 3\.3\), ", " ".join(capfd.readouterr().err.split())
+    )
+
+
 @pytest.mark.parametrize("metres", [0.4, 1.3])
 def test_an_enlargement_beyond_the_range_of_the_model(metres):
     with pytest.raises(ValueError, match=f"enlarged_to {metres} m is not between native 0.5 and max 1.2"):
