@@ -72,6 +72,10 @@ _MOST_ENLARGED = 1.5
 """The network then takes 2.25 times the time and the memory; larger factors brought no better maps."""
 
 
+_SCALE = 0.005
+"""Share by which a pixel of UTM may be smaller or larger on the ground than on the map, and some more."""
+
+
 class PixelSize(Strict):
     """Pixel sizes on the ground, in metres, that the model was trained on."""
 
@@ -92,9 +96,13 @@ class PixelSize(Strict):
             raise ValueError(f"enlarged_to {self.enlarged_to} m is not between native {self.native} and max {self.max}")
         return self
 
+    def tolerates(self, pixel_size_m: float) -> bool:
+        """Whether a scene of this size can be mapped without resampling; the scale of a map is never quite 1."""
+        return self.min * (1 - _SCALE) <= pixel_size_m <= self.max * (1 + _SCALE)
+
     def tolerated(self, pixel_size_m: float) -> float:
         """The nearest size that the model tolerates."""
-        return min(max(pixel_size_m, self.min), self.max)
+        return pixel_size_m if self.tolerates(pixel_size_m) else min(max(pixel_size_m, self.min), self.max)
 
     def shown(self, pixel_size_m: float) -> float:
         """The size of the pixels that the network sees of a scene, brought to a tolerated one and enlarged."""
@@ -172,7 +180,7 @@ class Contract(Strict):
 
     def tolerates(self, pixel_size_m: float) -> bool:
         """True where a scene of this pixel size can be mapped without resampling."""
-        return math.isfinite(pixel_size_m) and self.pixel_size_m.min <= pixel_size_m <= self.pixel_size_m.max
+        return math.isfinite(pixel_size_m) and self.pixel_size_m.tolerates(pixel_size_m)
 
     def stretched(self, low: float, high: float) -> "Contract":
         """The same model for pixels of any dtype, clipped to low … high, which become the ends of its own range.

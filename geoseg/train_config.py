@@ -154,7 +154,7 @@ class VectorSource(_Source):
     """Class → layer; empty where one layer has a class field."""
     class_field: str | None = None
     """Field with the class."""
-    values: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    values: dict[str, tuple[Annotated[str, BeforeValidator(_as_text)], ...]] = Field(default_factory=dict)
     """Class → values of `class_field`; empty: the names of the classes."""
     line_width_m: float = Field(default=6.0, gt=0)
     """Width that lines are painted with."""
@@ -337,6 +337,8 @@ class TrainConfig(Strict):
             if weights is not None and len(weights) != self.legend.channels:
                 raise ValueError(f"{where}class_weights: {len(weights)} given, {self.legend.channels} needed")
         _check_names(self)
+        for source in self.sources:
+            _check_source(source, self.pixel_size_m)
         return self
 
     def contract(self, where: str, **known: Any) -> Contract:
@@ -345,6 +347,17 @@ class TrainConfig(Strict):
         return validate(
             Contract, {name: getattr(self, name) for name in shared} | {"classes": self.classes} | known, where
         )
+
+
+def _check_source(source: Source, size: PixelSize) -> None:
+    named: dict[Any, str] = {}
+    for class_name, values in getattr(source, "values", {}).items():
+        for value in values:
+            if named.setdefault(value, class_name) != class_name:
+                raise ValueError(f"source '{source.name}': value {value} is named for {named[value]} and {class_name}")
+    low, high = source.draw_m or (size.min, size.max)
+    if low > size.max or high < size.min:
+        raise ValueError(f"source '{source.name}': draw_m {low}–{high} m lies outside of {size.min:g}–{size.max:g} m")
 
 
 _INHERITED = {"bands", "dtype", "scaling", "pixel_size_m", "legend", "tile_size"}

@@ -201,7 +201,7 @@ def layers_by_class(path: Path, legend: Legend, named: Mapping[str, str], wanted
     if not found:
         raise ConfigError(
             f"{path}: its layers are {', '.join(there)}, but {', '.join(c.layer for c in legend)} are looked for. "
-            "Say which class each holds under `layers` in a configuration file (--config)."
+            "Say which class each holds under `layers`, or under `class_field` which field tells it, in a configuration file (--config)."
         )
     return found
 

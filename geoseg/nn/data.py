@@ -15,14 +15,12 @@ from torch.utils.data import Dataset
 from geoseg.contract import PixelSize
 from geoseg.errors import TrainingError
 from geoseg.nn.augment import ColorChanges, turn
-from geoseg.nn.data_sources import IGNORE, UNSEEN, LabelledScene, labelled, read_source
+from geoseg.nn.data_sources import IGNORE, MOST_GROWN, UNSEEN, LabelledScene, labelled, read_source
 from geoseg.nn.spill import Spill
-from geoseg.train_config import TrainConfig
+from geoseg.train_config import CityscapesSource, Source, TrainConfig, VocSource
 
 _TRIES = 8
 """Draws for a window before one with too few known labels is taken as it is."""
-_MOST_GROWN = 0.55
-"""Smallest pixel size drawn, relative to the scene's own: growing it more would teach blur."""
 _MIN_KNOWN = 0.3
 """Share of known labels a training window should have."""
 
@@ -117,7 +115,7 @@ class RandomWindows(Dataset[Window]):
         if rng.random() < self._as_mapped[scene.source]:
             return self._config.pixel_size_m.shown(scene.pixel_size_m)
         low, high = self._draw_m[scene.source]
-        low = max(low, _MOST_GROWN * scene.pixel_size_m)
+        low = max(low, MOST_GROWN * scene.pixel_size_m)
         return float(np.exp(rng.uniform(np.log(low), np.log(max(low, high)))))
 
     def _window(
@@ -228,11 +226,29 @@ def _any_known(scene: LabelledScene) -> bool:
 
 
 def _check_sides(data: TrainingData, config: TrainConfig) -> None:
-    how = "Set validation_groups or validation_ground of a source."
-    if not data.training:
-        raise TrainingError(f"{config.name}: no labelled pixel is left for training. {how}")
-    if not data.validation:
-        raise TrainingError(f"{config.name}: no labelled pixel is held out for validation. {how}")
+    for side, what in ((data.training, "left for training"), (data.validation, "held out for validation")):
+        if not side:
+            why = [_why(source, [*data.training, *data.validation]) for source in config.sources]
+            raise TrainingError(f"{config.name}: no labelled pixel is {what}. {' '.join(w for w in why if w) or _HOW}")
+
+
+_HOW = "Set validation_groups or validation_ground of a source."
+
+
+def _why(source: Source, scenes: Sequence[LabelledScene]) -> str:
+    """What a source's settings for validation are to be held against."""
+    if isinstance(source, VocSource):
+        return f"Name images of source '{source.name}' in ImageSets/Segmentation/train.txt and val.txt."
+    if isinstance(source, CityscapesSource):
+        return f"Put images of source '{source.name}' below leftImg8bit/train and leftImg8bit/val."
+    grounds = [_ground(s) for s in scenes if s.source == source.name and s.grid is not None]
+    if source.validation_ground is None or not grounds:
+        return ""
+    there = ", ".join(f"{degrees:.4f}" for degrees in shapely.total_bounds(grounds))
+    return (
+        f"validation_ground of source '{source.name}' is {list(source.validation_ground)}, and its images lie in [{there}] "
+        "(west, south, east, north)."
+    )
 
 
 _SHARED = 0.02

@@ -18,6 +18,7 @@ from PIL import Image
 from geoseg.errors import TrainingError
 from geoseg.legend import Legend
 from geoseg.nn.ground import ImageGrid, ground_mask, mosaic_offsets, read_geotiff, read_labels
+from geoseg.nn.say import say
 from geoseg.nn.spill import Spill
 from geoseg.nn.town_source import town_chips
 from geoseg.nn.vector_labels import check_words, paint_vectors
@@ -38,6 +39,9 @@ IGNORE = 255
 
 UNSEEN = 254
 """Label of nodata pixels while scenes are cut to windows; a window tells them by its mask and ignores them."""
+
+MOST_GROWN = 0.55
+"""Smallest pixel size that windows are drawn at, relative to the scene's own: growing it more would teach blur."""
 
 Labels = NDArray[np.uint8]
 
@@ -114,11 +118,12 @@ def _rasters(source: RasterSource, config: TrainConfig) -> Iterator[LabelledScen
         values, says = read_labels(_label_path(source, path), named, grid)
         known = _look_up(np.where(says, values, filler), lut, source, path)
         label = np.where(says, known, IGNORE).astype(np.uint8)
+        _check_shape(path, image, label)
         yield _scene(source, config, path, image, _masked(label, valid), grid)
 
 
 def _vectors(source: VectorSource, config: TrainConfig) -> Iterator[LabelledScene]:
-    label_paths, empty = [], True
+    label_paths = []
     for path in _images(source, source.images):
         image, valid, grid = read_geotiff(path, config.bands, config.dtype, source.bands)
         if grid is None:
@@ -127,10 +132,14 @@ def _vectors(source: VectorSource, config: TrainConfig) -> Iterator[LabelledScen
             )
         label_paths.append(_label_path(source, path))
         label = paint_vectors(label_paths[-1], source, config.legend, grid)
-        empty = empty and not label.any()
         yield _scene(source, config, path, image, _masked(label, valid), grid)
-    if empty and source.class_field is not None:
-        check_words(label_paths, source.class_field)
+    if left_out := check_words(label_paths, source, config.legend):
+        say(left_out)
+    edited = [e for p in label_paths if (e := p.with_name(f"{p.stem}.edited{p.suffix}")).is_file()]
+    for path in edited:
+        say(
+            f"{path}: corrections that were set aside are not trained on. Put them in the place of the labels if they should be."
+        )
 
 
 def _colors(source: ColorSource, config: TrainConfig) -> Iterator[LabelledScene]:
@@ -184,18 +193,27 @@ def _towns(source: TownSource, config: TrainConfig) -> Iterator[LabelledScene]:
 def _scene(
     source: Source, config: TrainConfig, path: Path, image: NDArray[Any], label: Labels, grid: ImageGrid | None
 ) -> LabelledScene:
-    if image.shape[:2] != label.shape:
-        raise TrainingError(
-            f"{path}: {image.shape[:2]} pixels, but its labels have {label.shape}; they must be the same."
-        )
+    _check_shape(path, image, label)
     if image.shape[2] != len(config.bands):
         raise TrainingError(f"{path}: {image.shape[2]} bands, but {len(config.bands)} are needed ({config.bands}).")
     if image.dtype != config.dtype:
         raise TrainingError(f"{path}: pixels of type {image.dtype}, but `dtype` is {config.dtype}.")
     size = (grid.pixel_size_m if grid else None) or source.pixel_size_m or config.pixel_size_m.native
+    if size * MOST_GROWN > config.pixel_size_m.max:
+        raise TrainingError(
+            f"{path}: pixels of {size:.3g} m on the ground, but the model is for {config.pixel_size_m.min:g}–"
+            f"{config.pixel_size_m.max:g} m. Leave it out, or set pixel_size_m of the training."
+        )
     match = re.search(source.group, str(path)) if source.group else None
     group = (match.group(1) if match else None) or path.stem
     return LabelledScene(source.name, path, group, image, label, size, known_classes(source, config.legend), grid)
+
+
+def _check_shape(path: Path, image: NDArray[Any], label: Labels) -> None:
+    if image.shape[:2] != label.shape:
+        raise TrainingError(
+            f"{path}: {image.shape[:2]} pixels, but its labels have {label.shape}; they must be the same."
+        )
 
 
 def labelled(label: Labels) -> NDArray[np.bool_]:

@@ -82,7 +82,11 @@ def read_geotiff(
     if scene.has_palette:
         raise TrainingError(f"{path}: indices into a palette. Expand its colours with gdal_translate -expand rgb.")
     chosen = numbers or scene.bands_called(bands) or scene.color_bands
-    if len(chosen) > len(bands) or max(chosen) > scene.band_count:
+    if max(chosen) > scene.band_count:
+        raise TrainingError(
+            f"{path}: `bands` of the source name {max(chosen)}, but there are {scene.band_count} bands."
+        )
+    if len(chosen) > len(bands):
         raise TrainingError(
             f"{path}: {scene.band_count} bands, but {len(bands)} are needed ({', '.join(bands)}). Name those under `bands` of "
             "the source, such as [3, 2, 1]."

@@ -11,7 +11,7 @@ from geoseg.errors import TrainingError
 from geoseg.files import read_json, sha256_file, sha256_json, write_json
 from geoseg.nn.data import TrainingData
 from geoseg.nn.modeldir import load_plain
-from geoseg.nn.train_progress import say
+from geoseg.nn.say import say
 from geoseg.train_config import TrainConfig
 
 LAST = "last.ckpt"

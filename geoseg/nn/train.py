@@ -61,6 +61,7 @@ def train(config: TrainConfig, *, resume: bool = True) -> Path:
     with _interruptible(trainer):
         trainer.fit(task, datamodule=_Windows(data, config), ckpt_path=resumed, weights_only=True)
     _alone(trainer)
+    _bring_back_curves(config.run_dir / _CURVES)
     model_dir = export(config, config.run_dir / BEST, data)
     mark_over(config)
     return model_dir
@@ -125,6 +126,13 @@ def _keep_curves(folder: Path, resumed: Path | None) -> None:
             old.unlink()
     elif (folder / "metrics.csv").is_file():
         (folder / "metrics.csv").rename(folder / f"before-{len([*folder.glob('*.csv')]):03d}.csv")
+
+
+def _bring_back_curves(folder: Path) -> None:
+    """Where no step was left to do, the curves that were set aside are the last ones again."""
+    aside = sorted(folder.glob("before-*.csv"))
+    if aside and not (folder / "metrics.csv").is_file():
+        aside[-1].rename(folder / "metrics.csv")
 
 
 def validate(task: "SegmentationTask", data: TrainingData, config: TrainConfig) -> dict[str, Any]:

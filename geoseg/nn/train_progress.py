@@ -9,16 +9,13 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 from rich.console import Console
 
+from geoseg.nn.say import say
+
 
 def training_progress() -> Callback:
     """A bar where there is a terminal, plain lines on the standard error stream where there is none."""
     console = Console(stderr=True)
     return RichProgressBar(console_kwargs={"stderr": True}) if console.is_terminal else PlainLines(console)
-
-
-def say(text: str, console: Console | None = None) -> None:
-    """One plain line, on the standard error stream."""
-    (console or Console(stderr=True)).print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def quiet_lightning() -> None:
@@ -27,6 +24,7 @@ def quiet_lightning() -> None:
     for told in (
         ".*LeafSpec.*",
         "Checkpoint directory .*",
+        "Experiment logs directory .*",  # what lay there is set aside before
         ".*does not have many workers.*",
         ".*srun.* command is available.*",
         ".*module\\(s\\) in eval mode.*",  # frozen statistics

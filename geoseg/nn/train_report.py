@@ -116,6 +116,8 @@ def outcome(config: TrainConfig, metrics: Mapping[str, Any]) -> Iterator[str]:
         line = f"{source}: test loss {scores['loss']:.4f}, mean IoU {scores['mean_iou']:.3f}"
         if start := before.get(source):
             line += f" (before: {start['loss']:.4f}, {start['mean_iou']:.3f})"
-            if start["mean_iou"] > scores["mean_iou"] and start["loss"] < scores["loss"]:
-                line += "; worse than the model it started from"
+            if start["mean_iou"] > scores["mean_iou"]:
+                line += (
+                    f"; {'worse' if start['loss'] < scores['loss'] else 'of lower IoU'} than the model it started from"
+                )
         yield line

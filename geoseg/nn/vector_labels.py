@@ -1,5 +1,6 @@
 """Vector labels of a training as pixels."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,7 @@ from geoseg.errors import TrainingError
 from geoseg.legend import Legend
 from geoseg.nn.ground import ImageGrid
 from geoseg.train_config import VectorSource
-from geoseg.vector.arrays import words
-from geoseg.vector.features import ClassField, is_shared, of_shared_layer, read_features, valid
+from geoseg.vector.features import ClassField, is_shared, of_shared_layer, read_features, told, unnamed_words, valid
 from geoseg.vector.formats import is_vector_file
 from geoseg.vector.measure import Ground, widened
 
@@ -40,15 +40,23 @@ def paint_vectors(path: Path, source: VectorSource, legend: Legend, grid: ImageG
     return label
 
 
-def check_words(paths: Sequence[Path], field: str) -> None:
-    """Raise TrainingError where the `field` of label files holds words, of which none is of a class."""
+def check_words(paths: Sequence[Path], source: VectorSource, legend: Legend) -> str:
+    """What a user should know of features that are of no class; empty where all are of one.
+
+    Raises TrainingError where none is of a class in any of the label files.
+    """
+    if source.class_field is None:
+        return ""
+    named, unnamed = 0, Counter[str]()
     for path in paths:
-        found = geopandas.read_file(path.resolve())
-        if field in found and (there := sorted({*words(found[field])} - {"None", "nan"})):
-            some = ", ".join(f"'{word}'" for word in there[:8])
-            raise TrainingError(
-                f"{path}: no feature is of a class: `values` name none of what field '{field}' holds, {some}."
-            )
+        count, others = unnamed_words(path, ClassField(source.class_field, source.values), legend.category_names[1:])
+        named, unnamed = named + count, unnamed + others
+    if unnamed.keys() - {""} and not named:
+        raise TrainingError(
+            f"source '{source.name}': no feature is of a class: `values` name none of what field '{source.class_field}' "
+            f"holds, {told(unnamed)}."
+        )
+    return f"source '{source.name}': features of no class count as background: {told(unnamed)}" if unnamed else ""
 
 
 def _by_class(path: Path, source: VectorSource, legend: Legend, grid: ImageGrid) -> dict[str, geopandas.GeoDataFrame]:

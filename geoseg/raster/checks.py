@@ -171,7 +171,7 @@ def _check_proj() -> None:
 
 def _crs(path: Path, src: Any) -> CRS:
     """The CRS of a scene that has a grid; raises NotGeoreferenced where either is missing."""
-    as_is = "or map it as it is with --allow-ungeoreferenced"
+    as_is = "or take it as it is with --allow-ungeoreferenced"
     if src.transform.is_identity:
         points = len(src.gcps[0])
         by = f"{points} ground control points" if points else "rational polynomials (RPC)" if src.rpcs else ""

@@ -1,6 +1,7 @@
 """Features that geoseg wrote or somebody drew, class by class, on the ground of a raster."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,8 +31,11 @@ class ClassField:
         if self.name not in features:
             there = ", ".join(str(c) for c in features.columns if c != features.geometry.name)
             raise ConfigError(f"{path}: no field '{self.name}'; there are {there}.")
-        wanted = self.values.get(class_name, ()) if self.values else (class_name,)
-        return features[words(features[self.name]).isin({str(value) for value in wanted})]
+        return features[words(features[self.name]).isin(self.words_of(class_name))]
+
+    def words_of(self, class_name: str) -> set[str]:
+        """What the field holds of features of a class."""
+        return {str(value) for value in (self.values.get(class_name, ()) if self.values else (class_name,))}
 
 
 def is_shared(layer: str, layers: Mapping[str, str], legend: Legend) -> bool:
@@ -56,7 +60,7 @@ def read_features(path: Path, layer: str | None, crs_wkt: str) -> geopandas.GeoD
     try:
         frame = geopandas.read_file(path.resolve(), **({} if layer is None else {"layer": layer}))
     except (ValueError, OSError, RuntimeError) as exc:
-        raise ConfigError(f"{what} cannot be read ({exc}).") from exc
+        raise ConfigError(f"{what} cannot be read ({exc}){_layers_in(path)}.") from exc
     if not isinstance(frame, geopandas.GeoDataFrame):
         raise ConfigError(f"{what} is a table without geometries. Name one that is drawn on a map.")
     if frame.crs is None:
@@ -64,6 +68,30 @@ def read_features(path: Path, layer: str | None, crs_wkt: str) -> geopandas.GeoD
     frame = frame[drawn(frame)].to_crs(crs_wkt)
     frame.geometry = shapely.force_2d(frame.geometry.array)
     return frame
+
+
+def _layers_in(path: Path) -> str:
+    try:
+        names = geopandas.list_layers(path.resolve())["name"]
+    except (ValueError, OSError, RuntimeError):
+        return ""
+    return f"; there are {', '.join(map(str, names))}"
+
+
+def unnamed_words(path: Path, field: ClassField, class_names: Iterable[str]) -> tuple[int, Counter[str]]:
+    """How many features of a file are of a class, and how many hold which other words; "" stands for none."""
+    table = geopandas.read_file(path.resolve(), ignore_geometry=True)
+    if field.name not in table:
+        return 0, Counter()
+    held = Counter(words(table[field.name].astype(object).where(table[field.name].notna(), "")))
+    named = {word for name in class_names for word in field.words_of(name)}
+    return sum(held[word] for word in named), Counter({word: n for word, n in held.items() if word not in named})
+
+
+def told(unnamed: Mapping[str, int]) -> str:
+    """Words that name no class, the most frequent first, as a user reads them."""
+    most = sorted(unnamed.items(), key=lambda item: -item[1])[:8]
+    return ", ".join(f"{n:,} '{word}'" if word else f"{n:,} nothing" for word, n in most)
 
 
 def drawn(frame: geopandas.GeoDataFrame) -> NDArray[np.bool_]:

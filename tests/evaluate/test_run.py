@@ -444,6 +444,7 @@ def test_map_and_loss_are_those_of_the_scene_as_the_network_is_shown_it(unet_mod
             "one layer for all classes, but there are buildings, roads",
         ),
         ({"reference": "other.gpkg", "class_field": "kind"}, "no field 'kind'; there are"),
+        ({"reference": "words.gpkg", "class_field": "kind"}, "no feature is of a class: .* holds, 1 'Building'"),
         ({"image": "far.tif"}, "not on the pixel grid"),
         ({"classes": ("building",), "values": {"building": (300,)}}, "a raster of values 0–255, but .* name 300"),
         ({"ignore": (-1,)}, "name -1"),
@@ -454,6 +455,7 @@ def test_what_cannot_be_compared_is_said(files, changes, message):
     write_tiff(files / "image.tif", squares(4)[0])
     (files / "liar.gpkg").write_text("<OGRVRTDataSource/>")
     outlines(squares(4)[1] == 1).to_file(files / "other.gpkg", layer="things")
+    outlines(squares(4)[1] == 1).dissolve().assign(kind="Building").to_file(files / "words.gpkg")
     write_tiff(files / "far.tif", squares(4)[1], column=50)
     given = {k: files / v if k in ("reference", "image") else v for k, v in changes.items()}
     with pytest.raises(ConfigError, match=message):

@@ -1,5 +1,6 @@
 """Reading of every form of labels, the split, and the windows; errors are said before anything is trained."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -261,8 +262,42 @@ def test_words_of_a_class_field_are_those_of_the_classes_or_are_listed(tmp_path)
         pd.concat([outlines(label == k, i).assign(kind=name) for k, name in names]).to_file(root / f"a{i}.gpkg")
     one = source("vectors", root) | {"layers": {}, "class_field": "kind"}
     assert (read(tmp_path, one).validation[0].label == squares(2)[1]).all()
-    with pytest.raises(TrainingError, match=r"no feature is of a class: .* holds, 'building', 'green', 'road'"):
+    with pytest.raises(TrainingError, match=r"no feature is of a class: .* holds, 3 'building', 3 'road', 3 'green'"):
         read(tmp_path, one | {"values": {"building": ["Building"]}})
+
+
+def test_features_of_no_class_are_told(tmp_path, capfd):
+    """Other words, and a field that was left empty; whole numbers are words too."""
+    root = tmp_path / "a"
+    for i in range(3):
+        image, label = squares(i)
+        write_tiff(root / f"a{i}.tif", image, i)
+        frame = pd.concat([outlines(label == k, i).assign(kind=k if k < 3 or i else None) for k in (1, 2, 3)])
+        frame.to_file(root / f"a{i}.gpkg")
+    one = source("vectors", root) | {"layers": {}, "class_field": "kind"}
+    read(tmp_path, one | {"values": {"building": [1], "road": [2], "green": [3]}})
+    assert "source 'vectors': features of no class count as background: 1 nothing" in capfd.readouterr().err
+    read(tmp_path, one | {"values": {"building": [1], "green": [3, 4]}}, classes=[
+        {"id": 1, "name": "building", "color": "#d7301f", "layer": "buildings", "rule": "building"},
+        {"id": 2, "name": "green", "color": "#4daf4a", "layer": "green", "rule": "area"},
+    ])  # fmt: skip
+    assert "count as background: 3 '2', 1 nothing" in capfd.readouterr().err
+
+
+def test_corrections_that_were_set_aside_are_told(tmp_path, capfd):
+    root = MAKERS["vectors"](tmp_path / "a")
+    read(tmp_path, source("vectors", root))
+    assert capfd.readouterr().err == ""
+    shutil.copy(root / "a1.gpkg", root / "a1.edited.gpkg")
+    read(tmp_path, source("vectors", root))
+    assert "a1.edited.gpkg: corrections that were set aside are not trained on" in capfd.readouterr().err
+
+
+def test_label_rasters_of_another_size_are_refused(tmp_path):
+    root = MAKERS["rasters"](tmp_path / "a")
+    write_tiff(root / "labels" / "a1.tif", squares(1)[1][:-5], 1)
+    with pytest.raises(TrainingError, match=r"a1\.tif: \(96, 96\) pixels, but its labels have \(91, 96\)"):
+        read(tmp_path, source("rasters", root))
 
 
 def test_a_file_of_other_words_or_of_nothing_says_that_there_is_nothing(tmp_path):
@@ -388,8 +423,16 @@ def test_the_collar_of_one_image_hides_nothing_of_another_in_a_mosaic(tmp_path):
         ("rasters", {"group": "(a)", "validation_groups": ["a"]}, "no labelled pixel is left"),
         ("colors", {"colors": {"#c83c32": "building"}}, "#328c3c"),
         ("colors", {"validation_groups": [], "validation_ground": [0, 0, 1, 1]}, "no CRS"),
+        ("colors", {"pixel_size_m": 5}, "pixels of 5 m on the ground, but the model is for 0.4–0.6 m"),
+        ("rasters", {"bands": [1, 2, 7]}, "name 7, but there are 3 bands"),
+        ("rasters", {"values": {"building": [1], "road": [1]}}, "value 1 is named for building and road"),
+        (
+            "rasters",
+            {"validation_groups": [], "validation_ground": [47, 15, 48, 16]},
+            r"\[47.0, 15.0, 48.0, 16.0\], and its images lie in \[15.0000, 47.85",
+        ),
         ("colors", {"images": "/*/images/*.png"}, "must be a pattern under `root`"),
-        ("vectors", {"layers": {"building": "houses"}}, "houses"),
+        ("vectors", {"layers": {"building": "houses"}}, "houses.*; there are buildings, roads, green"),
         ("vectors", {"layers": {}, "class_field": "kind", "values": {"road": ["a"]}}, "no field 'kind'"),
     ],
 )
@@ -560,6 +603,7 @@ TOWNS = {"name": "t", "form": "town", "palettes": ["desert"]}
         ({"draw_m": [0.8, 0.3]}, r"draw_m: \[0.8, 0.3\] must be low, high"),
         ({"draw_m": [0, 0.3]}, "draw_m"),
         ({"validation_ground": [2.0, 1.0, 1.0, 2.0]}, "must be west, south, east, north"),
+        ({"draw_m": [2.0, 3.0]}, "lies outside of"),
     ],
 )
 def test_ranges_and_palettes_of_a_source_are_checked(change, message, tmp_path):

@@ -84,6 +84,10 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
     for name, tensor in a["state_dict"].items():
         torch.testing.assert_close(tensor, b["state_dict"][name], rtol=1e-4, atol=1e-5)
     assert load_contract(whole).legend == load_contract(resumed).legend
+    # Nothing is left to do: its curves stay what they are.
+    curves = {p.name: p.read_bytes() for p in (two / "run/curves").glob("*.csv")}
+    train(config(two, optimization={"schedule": "constant", "warmup_steps": 0}))
+    assert {p.name: p.read_bytes() for p in (two / "run/curves").glob("*.csv")} == curves
 
 
 def relabelled(folder):

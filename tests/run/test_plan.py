@@ -169,6 +169,13 @@ def test_pixel_sizes_out_of_range(tmp_path, plan, name):
     assert re.search(text + "; mapped as it is", scene.warnings[0])
 
 
+@pytest.mark.parametrize(("metres", "taken"), [(1.2, True), (0.25, True), (1.21, False), (0.248, False)])
+def test_the_scale_of_a_map_moves_no_scene_out_of_the_range(tmp_path, plan, metres, taken):
+    """At the central meridian of UTM a pixel is 0.04 % larger on the ground than on the map."""
+    path = write_raster(tmp_path / "x.tif", PIXELS, transform=Affine(metres, 0, 5e5, 0, -metres, 5.3e6))
+    assert (not plan(path).refusals) == taken
+
+
 def test_coarse_pixels_are_enlarged_for_the_network(tmp_path, plan, model, capfd):
     """In sixteenths, and at most 1.5 times."""
     size = {"native": 0.5, "min": 0.25, "max": 1.2, "enlarged_to": 0.6}
