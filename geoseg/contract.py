@@ -5,7 +5,6 @@ and `contract.json`, which this module reads and writes.
 """
 
 import json
-import math
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -177,10 +176,6 @@ class Contract(Strict):
         if self.tile_size % NETWORK_STRIDE:
             raise ValueError(f"tile_size {self.tile_size} is not a multiple of {NETWORK_STRIDE}")
         return self
-
-    def tolerates(self, pixel_size_m: float) -> bool:
-        """True where a scene of this pixel size can be mapped without resampling."""
-        return math.isfinite(pixel_size_m) and self.pixel_size_m.tolerates(pixel_size_m)
 
     def stretched(self, low: float, high: float) -> "Contract":
         """The same model for pixels of any dtype, clipped to low … high, which become the ends of its own range.

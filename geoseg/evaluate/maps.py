@@ -14,7 +14,7 @@ from rasterio.features import rasterize
 from geoseg.errors import ConfigError
 from geoseg.legend import NODATA, Legend, LegendClass
 from geoseg.raster.aligned import AlignedReader, PixelGrid
-from geoseg.vector.features import ClassField, drawn, is_shared, of_shared_layer, read_features, valid
+from geoseg.vector.features import ClassField, drawn, of_class, read_features, valid
 from geoseg.vector.formats import is_vector_file
 from geoseg.vector.measure import Ground, widened
 
@@ -96,15 +96,11 @@ class VectorMap:
             if (layer := layers.get(c.name)) is None:
                 continue
             frame = _read(path, layer, grid)
-            shared = is_shared(layer, layers, legend)
-            if only is not None:
-                frame = only.of(frame, c.name, path)
-            elif shared:
-                frame = of_shared_layer(frame, c.name, legend)
+            frame = of_class(frame, c.name, layers, legend) if only is None else only.of(frame, c.name, path)
             areas = frame[frame.geom_type.isin(["Polygon", "MultiPolygon"])]
             if only is None and c.centerline_layer in there:
                 lines = _of_lines(_read(path, c.centerline_layer, grid))
-                self._lines[c.id] = of_shared_layer(lines, c.name, legend) if shared else lines
+                self._lines[c.id] = of_class(lines, c.name, layers, legend)
             if (own := _of_lines(frame)).size:
                 self._lines.setdefault(c.id, own)
                 painted = widened(own, ground, line_width_m)
@@ -201,7 +197,8 @@ def layers_by_class(path: Path, legend: Legend, named: Mapping[str, str], wanted
     if not found:
         raise ConfigError(
             f"{path}: its layers are {', '.join(there)}, but {', '.join(c.layer for c in legend)} are looked for. "
-            "Say which class each holds under `layers`, or under `class_field` which field tells it, in a configuration file (--config)."
+            "Say which class each holds under `layers`, or under `class_field` which field tells it, in a configuration file "
+            "(--config)."
         )
     return found
 

@@ -34,7 +34,7 @@ from geoseg.raster.aligned import PixelGrid
 from geoseg.raster.read import SceneReader
 from geoseg.raster.scene import Scene, inspect
 from geoseg.run.plan import choose_bands, scene_pixel_size_m
-from geoseg.vector.features import ClassField, told, unnamed_words
+from geoseg.vector.features import ClassField, unnamed_words
 from geoseg.vector.measure import ground_pixel_size_m
 
 _MOST_CLASSES = 253
@@ -215,12 +215,9 @@ def _reference_layers(
         )
     classes = [n for n in wanted if n in settings.values] if settings.values else wanted
     field = ClassField(settings.class_field, settings.values)
-    named, unnamed = unnamed_words(settings.reference, field, legend.category_names[1:])
-    if unnamed.keys() - {""} and not named:
-        raise ConfigError(
-            f"{settings.reference}: no feature is of a class: `values` name none of what field '{field.name}' holds, "
-            f"{told(unnamed)}."
-        )
+    _, wrong = unnamed_words([settings.reference], field, legend.category_names[1:])
+    if wrong:
+        raise ConfigError(f"{settings.reference}: {wrong}")
     return dict.fromkeys(classes, there[0]), field
 
 

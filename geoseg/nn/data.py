@@ -225,14 +225,14 @@ def _any_known(scene: LabelledScene) -> bool:
     return bool(labelled(scene.label).any())
 
 
+_HOW = "Set validation_groups or validation_ground of a source."
+
+
 def _check_sides(data: TrainingData, config: TrainConfig) -> None:
     for side, what in ((data.training, "left for training"), (data.validation, "held out for validation")):
         if not side:
             why = [_why(source, [*data.training, *data.validation]) for source in config.sources]
             raise TrainingError(f"{config.name}: no labelled pixel is {what}. {' '.join(w for w in why if w) or _HOW}")
-
-
-_HOW = "Set validation_groups or validation_ground of a source."
 
 
 def _why(source: Source, scenes: Sequence[LabelledScene]) -> str:

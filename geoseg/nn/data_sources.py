@@ -118,28 +118,30 @@ def _rasters(source: RasterSource, config: TrainConfig) -> Iterator[LabelledScen
         values, says = read_labels(_label_path(source, path), named, grid)
         known = _look_up(np.where(says, values, filler), lut, source, path)
         label = np.where(says, known, IGNORE).astype(np.uint8)
-        _check_shape(path, image, label)
-        yield _scene(source, config, path, image, _masked(label, valid), grid)
+        yield _scene(source, config, path, image, label, grid, valid)
 
 
 def _vectors(source: VectorSource, config: TrainConfig) -> Iterator[LabelledScene]:
-    label_paths = []
+    label_paths: dict[Path, None] = {}  # once each: images may share one
     for path in _images(source, source.images):
         image, valid, grid = read_geotiff(path, config.bands, config.dtype, source.bands)
         if grid is None:
             raise TrainingError(
                 f"{path}: no CRS, so vector labels cannot be laid over it. Set it with gdal_edit.py -a_srs."
             )
-        label_paths.append(_label_path(source, path))
-        label = paint_vectors(label_paths[-1], source, config.legend, grid)
-        yield _scene(source, config, path, image, _masked(label, valid), grid)
+        label_path = _label_path(source, path)
+        label_paths[label_path] = None
+        label = paint_vectors(label_path, source, config.legend, grid)
+        yield _scene(source, config, path, image, label, grid, valid)
     if left_out := check_words(label_paths, source, config.legend):
         say(left_out)
-    edited = [e for p in label_paths if (e := p.with_name(f"{p.stem}.edited{p.suffix}")).is_file()]
-    for path in edited:
-        say(
-            f"{path}: corrections that were set aside are not trained on. Put them in the place of the labels if they should be."
-        )
+    for path in label_paths:
+        edited = path.with_name(f"{path.stem}.edited{path.suffix}")
+        if edited.is_file():
+            say(
+                f"{edited}: corrections that were set aside are not trained on. Put them in the place of the labels if they "
+                "should be."
+            )
 
 
 def _colors(source: ColorSource, config: TrainConfig) -> Iterator[LabelledScene]:
@@ -191,9 +193,20 @@ def _towns(source: TownSource, config: TrainConfig) -> Iterator[LabelledScene]:
 
 
 def _scene(
-    source: Source, config: TrainConfig, path: Path, image: NDArray[Any], label: Labels, grid: ImageGrid | None
+    source: Source,
+    config: TrainConfig,
+    path: Path,
+    image: NDArray[Any],
+    label: Labels,
+    grid: ImageGrid | None,
+    valid: NDArray[np.bool_] | None = None,
 ) -> LabelledScene:
-    _check_shape(path, image, label)
+    if image.shape[:2] != label.shape:
+        raise TrainingError(
+            f"{path}: {image.shape[:2]} pixels, but its labels have {label.shape}; they must be the same."
+        )
+    if valid is not None:
+        label = np.where(valid, label, UNSEEN).astype(np.uint8)
     if image.shape[2] != len(config.bands):
         raise TrainingError(f"{path}: {image.shape[2]} bands, but {len(config.bands)} are needed ({config.bands}).")
     if image.dtype != config.dtype:
@@ -209,20 +222,9 @@ def _scene(
     return LabelledScene(source.name, path, group, image, label, size, known_classes(source, config.legend), grid)
 
 
-def _check_shape(path: Path, image: NDArray[Any], label: Labels) -> None:
-    if image.shape[:2] != label.shape:
-        raise TrainingError(
-            f"{path}: {image.shape[:2]} pixels, but its labels have {label.shape}; they must be the same."
-        )
-
-
 def labelled(label: Labels) -> NDArray[np.bool_]:
     """Where a label says something."""
     return np.asarray(label < UNSEEN, np.bool_)
-
-
-def _masked(label: Labels, valid: NDArray[np.bool_]) -> Labels:
-    return np.where(valid, label, UNSEEN).astype(np.uint8)
 
 
 def _split_by_group(scenes: list[LabelledScene], source: Source) -> list[LabelledScene]:
@@ -256,8 +258,8 @@ def _split_by_ground(scene: LabelledScene, ground: Ground) -> Iterator[LabelledS
         if rows.size == 0:
             continue
         box = np.s_[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
-        whole_label = scene.label[box]
-        label = np.where(keep[box] | (whole_label == UNSEEN), whole_label, IGNORE).astype(np.uint8)
+        label = scene.label[box]
+        label = np.where(keep[box] | (label == UNSEEN), label, IGNORE).astype(np.uint8)
         yield replace(
             scene,
             image=scene.image[box],

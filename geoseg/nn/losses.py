@@ -55,7 +55,7 @@ class WeightedLoss(nn.Module):
     def __init__(self, weights: Mapping[str, float]) -> None:
         """`weights` maps cross_entropy, focal, dice or lovasz to its factor in the sum."""
         super().__init__()
-        self._terms: list[tuple[float, LossFn]] = [(w, self._named(name)) for name, w in weights.items()]
+        self._terms: list[tuple[float, LossFn]] = [(w, _LOSSES[name]) for name, w in weights.items()]
 
     def forward(self, logits: Tensor, label: Tensor, known: Tensor, class_weights: Tensor | None = None) -> Tensor:
         """The loss, a scalar; 0 where every pixel is ignored.
@@ -73,18 +73,6 @@ class WeightedLoss(nn.Module):
         terms = [weight * loss(log_p, label, class_weights) for weight, loss in self._terms]
         return torch.stack(terms).sum()
 
-    @staticmethod
-    def _named(name: str) -> LossFn:
-        dice = smp.losses.DiceLoss("multiclass", ignore_index=IGNORE)
-        lovasz = smp.losses.LovaszLoss("multiclass", ignore_index=IGNORE)
-        named: dict[str, LossFn] = {
-            "cross_entropy": _cross_entropy,
-            "focal": _focal,
-            "dice": lambda log_p, label, _: dice(log_p, label),
-            "lovasz": lambda log_p, label, _: lovasz(log_p, label),
-        }
-        return named[name]
-
 
 def _cross_entropy(log_p: Tensor, label: Tensor, class_weights: Tensor | None) -> Tensor:
     """The mean over what is labelled, weighted as PyTorch weighs classes, but sample by sample."""
@@ -101,3 +89,13 @@ def _focal(log_p: Tensor, label: Tensor, _: Tensor | None) -> Tensor:
     known = label != IGNORE
     log_pt = log_p.gather(1, label.masked_fill(~known, 0)[:, None])[:, 0][known]
     return -((1 - log_pt.exp()) ** 2 * log_pt).mean()
+
+
+_dice = smp.losses.DiceLoss("multiclass", ignore_index=IGNORE)
+_lovasz = smp.losses.LovaszLoss("multiclass", ignore_index=IGNORE)
+_LOSSES: dict[str, LossFn] = {
+    "cross_entropy": _cross_entropy,
+    "focal": _focal,
+    "dice": lambda log_p, label, _: _dice(log_p, label),
+    "lovasz": lambda log_p, label, _: _lovasz(log_p, label),
+}

@@ -66,15 +66,15 @@ class SegmentationTask(pl.LightningModule):  # type: ignore[misc]
         # Dropout of a step depends on nothing but its number, so a resumed training is the one that was killed.
         torch.manual_seed(hash((self.config.seed, self.global_step, self.global_rank)) % 2**63)
         logits = self(batch.image, batch.valid)
-        loss = self._loss(logits, batch)
+        loss = self._loss(logits, batch.label, batch.known, batch.source)
         if self.config.agreement:
             loss = loss + self.config.agreement * self._disagreement(batch, logits)
         self.log("loss", loss, prog_bar=True, on_step=True, on_epoch=False)
         return loss
 
-    def _loss(self, logits: Tensor, batch: Window) -> Tensor:
-        weights = None if self.class_weights is None else self.class_weights[batch.source]
-        loss: Tensor = self.loss(logits, batch.label, batch.known, weights)
+    def _loss(self, logits: Tensor, label: Tensor, known: Tensor, source: Tensor) -> Tensor:
+        weights = None if self.class_weights is None else self.class_weights[source]
+        loss: Tensor = self.loss(logits, label, known, weights)
         return loss
 
     def _disagreement(self, batch: Window, logits: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ class SegmentationTask(pl.LightningModule):  # type: ignore[misc]
             self.matrices[index].update(predicted[own], batch.label[own])
             # By pixels: windows at the edge of a scene hold few that others have not counted already.
             if count := int((batch.label[own] != IGNORE).sum()):
-                loss = self._loss(logits[own], Window(*(part[own] for part in batch))).detach()
+                loss = self._loss(logits[own], batch.label[own], batch.known[own], batch.source[own]).detach()
                 self.losses[index].update(loss, weight=count)
 
     def _as_mapped(self, batch: Window) -> Tensor:

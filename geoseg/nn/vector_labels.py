@@ -1,7 +1,6 @@
 """Vector labels of a training as pixels."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from geoseg.errors import TrainingError
 from geoseg.legend import Legend
 from geoseg.nn.ground import ImageGrid
 from geoseg.train_config import VectorSource
-from geoseg.vector.features import ClassField, is_shared, of_shared_layer, read_features, told, unnamed_words, valid
+from geoseg.vector.features import ClassField, of_class, read_features, unnamed_words, valid
 from geoseg.vector.formats import is_vector_file
 from geoseg.vector.measure import Ground, widened
 
@@ -40,23 +39,18 @@ def paint_vectors(path: Path, source: VectorSource, legend: Legend, grid: ImageG
     return label
 
 
-def check_words(paths: Sequence[Path], source: VectorSource, legend: Legend) -> str:
+def check_words(paths: Iterable[Path], source: VectorSource, legend: Legend) -> str:
     """What a user should know of features that are of no class; empty where all are of one.
 
     Raises TrainingError where none is of a class in any of the label files.
     """
     if source.class_field is None:
         return ""
-    named, unnamed = 0, Counter[str]()
-    for path in paths:
-        count, others = unnamed_words(path, ClassField(source.class_field, source.values), legend.category_names[1:])
-        named, unnamed = named + count, unnamed + others
-    if unnamed.keys() - {""} and not named:
-        raise TrainingError(
-            f"source '{source.name}': no feature is of a class: `values` name none of what field '{source.class_field}' "
-            f"holds, {told(unnamed)}."
-        )
-    return f"source '{source.name}': features of no class count as background: {told(unnamed)}" if unnamed else ""
+    field = ClassField(source.class_field, source.values)
+    text, wrong = unnamed_words(paths, field, legend.category_names[1:])
+    if wrong:
+        raise TrainingError(f"source '{source.name}': {wrong}")
+    return text and f"source '{source.name}': features of no class count as background: {text}"
 
 
 def _by_class(path: Path, source: VectorSource, legend: Legend, grid: ImageGrid) -> dict[str, geopandas.GeoDataFrame]:
@@ -64,11 +58,10 @@ def _by_class(path: Path, source: VectorSource, legend: Legend, grid: ImageGrid)
     if source.class_field is not None:
         every, field = read_features(path, None, grid.crs_wkt), ClassField(source.class_field, source.values)
         return {c.name: field.of(every, c.name, path) for c in legend}
-    found = {}
-    for name, layer in source.layers.items():
-        features = read_features(path, layer, grid.crs_wkt)
-        found[name] = of_shared_layer(features, name, legend) if is_shared(layer, source.layers, legend) else features
-    return found
+    return {
+        name: of_class(read_features(path, layer, grid.crs_wkt), name, source.layers, legend)
+        for name, layer in source.layers.items()
+    }
 
 
 def _on_image(features: geopandas.GeoDataFrame, source: VectorSource, grid: ImageGrid) -> list[Any]:

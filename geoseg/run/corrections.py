@@ -30,7 +30,7 @@ def set_aside(work: Path | None, fingerprint: str, outputs: Iterable[Path]) -> l
     for path in outputs:
         check_closed(path)
         edited = path.is_file() and (_is_edited(path, known) or (work and _is_foreign(path, known)))
-        told += _told(work, fingerprint, path, edited=bool(edited))
+        told += _put_aside(work, fingerprint, path, edited=bool(edited))
     return told
 
 
@@ -50,15 +50,15 @@ def set_aside_rasters(
 
     """
     known = ledger.known_digests(work)
-    told = _told(
+    told = _put_aside(
         work, fingerprint, raster, edited=raster.is_file() and _is_not_ours(raster, tags, known.get(raster.name))
     )
     if style:
-        told += _told(work, fingerprint, style, edited=style.is_file() and _is_edited(style, known))
+        told += _put_aside(work, fingerprint, style, edited=style.is_file() and _is_edited(style, known))
     return told
 
 
-def _told(work: Path | None, fingerprint: str, path: Path, *, edited: bool) -> list[str]:
+def _put_aside(work: Path | None, fingerprint: str, path: Path, *, edited: bool) -> list[str]:
     """Set a file aside if it was edited; a line for it, after those of another try for the same map."""
     line = None
     if edited:

@@ -235,7 +235,7 @@ class _Layout:
 
     def _check_pixel_size(self, path: Path, pixel_size: float) -> list[str]:
         size = self.contract.pixel_size_m
-        if self.contract.tolerates(pixel_size):
+        if self.contract.pixel_size_m.tolerates(pixel_size):
             return []
         got = f"pixels of {pixel_size:.3g} m on the ground" if np.isfinite(pixel_size) else "pixels of unknown size"
         text = f"{got}, but model '{self.contract.name}' is for {size.min:g}–{size.max:g} m"

@@ -38,17 +38,20 @@ class ClassField:
         return {str(value) for value in (self.values.get(class_name, ()) if self.values else (class_name,))}
 
 
-def is_shared(layer: str, layers: Mapping[str, str], legend: Legend) -> bool:
-    """Whether several classes are in a layer: of those whose `layers` are named, or of the legend."""
-    return [*layers.values()].count(layer) > 1 or sum(c.layer == layer for c in legend) > 1
+def of_class(
+    features: geopandas.GeoDataFrame, class_name: str, layers: Mapping[str, str], legend: Legend
+) -> geopandas.GeoDataFrame:
+    """Those of a class in the layer that `layers` name for it.
 
-
-def of_shared_layer(features: geopandas.GeoDataFrame, class_name: str, legend: Legend) -> geopandas.GeoDataFrame:
-    """Those of a class in a layer that classes share, as geoseg writes it; all of them in one that somebody else wrote."""
-    if "class" not in features:
+    Where other classes share it, of those named or of the legend, a field `class` tells them apart, as geoseg writes it; in
+    a layer that somebody else wrote all are of the class.
+    """
+    layer = layers[class_name]
+    shared = [*layers.values()].count(layer) > 1 or sum(c.layer == layer for c in legend) > 1
+    if not shared or "class" not in features:
         return features
-    told = words(features["class"])
-    return features[told == class_name] if told.isin(legend.category_names).any() else features
+    held = words(features["class"])
+    return features[held == class_name] if held.isin(legend.category_names).any() else features
 
 
 def read_features(path: Path, layer: str | None, crs_wkt: str) -> geopandas.GeoDataFrame:
@@ -78,20 +81,23 @@ def _layers_in(path: Path) -> str:
     return f"; there are {', '.join(map(str, names))}"
 
 
-def unnamed_words(path: Path, field: ClassField, class_names: Iterable[str]) -> tuple[int, Counter[str]]:
-    """How many features of a file are of a class, and how many hold which other words; "" stands for none."""
-    table = geopandas.read_file(path.resolve(), ignore_geometry=True)
-    if field.name not in table:
-        return 0, Counter()
-    held = Counter(words(table[field.name].astype(object).where(table[field.name].notna(), "")))
-    named = {word for name in class_names for word in field.words_of(name)}
-    return sum(held[word] for word in named), Counter({word: n for word, n in held.items() if word not in named})
+def unnamed_words(paths: Iterable[Path], field: ClassField, class_names: Iterable[str]) -> tuple[str, str]:
+    """What the field holds in files of features that are of no class, as a user reads it; empty where all are of one.
 
-
-def told(unnamed: Mapping[str, int]) -> str:
-    """Words that name no class, the most frequent first, as a user reads them."""
-    most = sorted(unnamed.items(), key=lambda item: -item[1])[:8]
-    return ", ".join(f"{n:,} '{word}'" if word else f"{n:,} nothing" for word, n in most)
+    And what is wrong with that, empty unless none is of a class in any of the files.
+    """
+    held = Counter[str]()
+    for path in paths:
+        table = geopandas.read_file(path.resolve(), ignore_geometry=True)
+        if field.name in table:
+            own = table[field.name]
+            held.update(words(own.astype(object).where(own.notna(), "")))
+    named = {word for name in class_names for word in field.words_of(name)} & held.keys()
+    others = [(word, n) for word, n in held.most_common() if word not in named]
+    text = ", ".join(f"{n:,} '{word}'" if word else f"{n:,} nothing" for word, n in others[:8])
+    if named or not any(word for word, _ in others):
+        return text, ""
+    return text, f"no feature is of a class: `values` name none of what field '{field.name}' holds, {text}."
 
 
 def drawn(frame: geopandas.GeoDataFrame) -> NDArray[np.bool_]:

@@ -253,13 +253,21 @@ def test_no_features_mean_that_nothing_is_there(tmp_path):
     assert (scene.label == 0).all()
 
 
-def test_words_of_a_class_field_are_those_of_the_classes_or_are_listed(tmp_path):
-    root = tmp_path / "a"
+def one_layer_each(root, kind, suffix=".gpkg"):
+    """Three images with a layer of all classes each; `kind` of image and class is what its field `kind` holds."""
     for i in range(3):
         image, label = squares(i)
         write_tiff(root / f"a{i}.tif", image, i)
-        names = ((1, "building"), (2, "road"), (3, "green"))
-        pd.concat([outlines(label == k, i).assign(kind=name) for k, name in names]).to_file(root / f"a{i}.gpkg")
+        frames = [outlines(label == k, i).assign(kind=kind(i, k)) for k in (1, 2, 3)]
+        pd.concat(frames).to_file(root / f"a{i}{suffix}")
+
+
+NAMES = ("background", "building", "road", "green")
+
+
+def test_words_of_a_class_field_are_those_of_the_classes_or_are_listed(tmp_path):
+    root = tmp_path / "a"
+    one_layer_each(root, lambda _, k: NAMES[k])
     one = source("vectors", root) | {"layers": {}, "class_field": "kind"}
     assert (read(tmp_path, one).validation[0].label == squares(2)[1]).all()
     with pytest.raises(TrainingError, match=r"no feature is of a class: .* holds, 3 'building', 3 'road', 3 'green'"):
@@ -269,11 +277,7 @@ def test_words_of_a_class_field_are_those_of_the_classes_or_are_listed(tmp_path)
 def test_features_of_no_class_are_told(tmp_path, capfd):
     """Other words, and a field that was left empty; whole numbers are words too."""
     root = tmp_path / "a"
-    for i in range(3):
-        image, label = squares(i)
-        write_tiff(root / f"a{i}.tif", image, i)
-        frame = pd.concat([outlines(label == k, i).assign(kind=k if k < 3 or i else None) for k in (1, 2, 3)])
-        frame.to_file(root / f"a{i}.gpkg")
+    one_layer_each(root, lambda i, k: k if k < 3 or i else None)
     one = source("vectors", root) | {"layers": {}, "class_field": "kind"}
     read(tmp_path, one | {"values": {"building": [1], "road": [2], "green": [3]}})
     assert "source 'vectors': features of no class count as background: 1 nothing" in capfd.readouterr().err
@@ -282,6 +286,22 @@ def test_features_of_no_class_are_told(tmp_path, capfd):
         {"id": 2, "name": "green", "color": "#4daf4a", "layer": "green", "rule": "area"},
     ])  # fmt: skip
     assert "count as background: 3 '2', 1 nothing" in capfd.readouterr().err
+
+
+def test_a_label_file_that_images_share_is_told_of_once(tmp_path, capfd):
+    root = tmp_path / "a"
+    one_layer_each(root, lambda i, k: NAMES[k] if k < 3 else None)
+    shared = pd.concat([gpd.read_file(root / f"a{i}.gpkg") for i in range(3)])
+    shared.to_file(root / "all.gpkg")
+    shared.to_file(root / "all.edited.gpkg")
+    one = source("vectors", root) | {"layers": {}, "class_field": "kind", "labels": "all.gpkg"}
+    read(tmp_path, one | {"labelled": ["building", "road"]}, classes=[
+        {"id": 1, "name": "building", "color": "#d7301f", "layer": "buildings", "rule": "building"},
+        {"id": 2, "name": "road", "color": "#4d4d4d", "layer": "roads", "rule": "road"},
+    ])  # fmt: skip
+    told = capfd.readouterr().err
+    assert "count as background: 3 nothing\n" in told
+    assert told.count("all.edited.gpkg") == 1
 
 
 def test_corrections_that_were_set_aside_are_told(tmp_path, capfd):
@@ -303,12 +323,7 @@ def test_label_rasters_of_another_size_are_refused(tmp_path):
 def test_a_file_of_other_words_or_of_nothing_says_that_there_is_nothing(tmp_path):
     """Farmland only, where other files of the source have the classes; and a GeoJSON without features has no fields."""
     root = tmp_path / "a"
-    for i in range(3):
-        image, label = squares(i)
-        write_tiff(root / f"a{i}.tif", image, i)
-        names = ((1, "building"), (2, "road"), (3, "green"))
-        shapes = pd.concat([outlines(label == k, i).assign(kind=name if i else "farmland") for k, name in names])
-        shapes.to_file(root / f"a{i}.geojson")
+    one_layer_each(root, lambda i, k: NAMES[k] if i else "farmland", ".geojson")
     one = source("vectors", root) | {"layers": {}, "class_field": "kind", "labels": "{stem}.geojson"}
     for _ in range(2):
         scenes = {s.group: s for s in read(tmp_path, one).training}
