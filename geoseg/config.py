@@ -54,6 +54,8 @@ class RunSettings(Strict):
     """Pixels that neighbouring tiles share; a multiple of 32, at most half the tile size, which None takes if under 128."""
     strip_rows: Annotated[int, Field(ge=1)] | None = None
     """Tile rows in a strip, the unit that is scheduled and resumed; None chooses by size and workers."""
+    mosaic: Annotated[str, Field(min_length=1)] | None = None
+    """Map all scenes as one that is called so; None maps each by itself."""
     bands: BandNumbers | None = None
     """1-based bands of the scenes in the order of the model's; None takes all but an alpha band."""
     value_range: ValueRange | None = None
@@ -110,6 +112,8 @@ class RunSettings(Strict):
         places = [k for k in ("cluster", "scheduler", "workers") if getattr(self, k) is not None]
         if len(places) > 1:
             raise ValueError(f"{' and '.join(places)} exclude each other: each says where the work is done")
+        if self.mosaic is not None and self.shard is not None:
+            raise ValueError("mosaic and shard exclude each other: a mosaic is one scene")
         numbers = re.compile(r"[1-9]\d*/[1-9]\d*", re.ASCII)
         if self.shard is not None and not (numbers.fullmatch(self.shard) and self.shard_of[0] <= self.shard_of[1]):
             raise ValueError(f"shard is '{self.shard}', but must be I/N with I from 1 to N, such as 1/4")

@@ -96,7 +96,7 @@ def _mapped(settings: RunSettings, settle_s: float) -> tuple[RunResult | None, l
     while True:
         files, young = _looked_at(settings, settle_s)
         waiting = sorted(str(f) for f in young)
-        if young.issuperset(files):
+        if young.issuperset(files) or (young and settings.mosaic):  # a mosaic waits for the last of its files
             return None, waiting
         # Of all files, so that a scene has the same name whatever else is young.
         try:

@@ -63,6 +63,20 @@ def test_a_file_that_may_still_be_written_waits(job, tmp_path):
     assert result["waiting"] == [str(tmp_path / "in" / "young.tif")]
 
 
+def test_a_mosaic_waits_for_the_last_of_its_files(job, tmp_path):
+    config = tmp_path / "c.yaml"
+    config.write_text(config.read_text() + "mosaic: town\n")
+    scene(tmp_path, "young.tif", 10)
+    scene(tmp_path, "old.tif", 10)
+    os.utime(tmp_path / "in" / "old.tif", (time.time() - 600,) * 2)
+    code, result, _ = job("--settle-s", 300)
+    assert (code, result["waiting"]) == (0, [str(tmp_path / "in" / "young.tif")])
+    assert not list((tmp_path / "out").glob("*.gpkg"))
+    os.utime(tmp_path / "in" / "young.tif", (time.time() - 600,) * 2)
+    code, result, _ = job("--settle-s", 300)
+    assert (code, [s["name"] for s in result["scenes"]]) == (0, ["town"])
+
+
 def test_a_broken_scene_is_told_by_code_and_result(job, tmp_path):
     scene(tmp_path, "good.tif", 10)
     (tmp_path / "in" / "bad.tif").write_text("no raster")

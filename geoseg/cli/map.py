@@ -14,6 +14,7 @@ from geoseg.vector.formats import LayerFormat
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the outputs.")
 @click.option("--config", type=click.Path(path_type=Path), help="YAML file with any of these options as keys.")
 @click.option("--model", type=click.Path(path_type=Path), help="Model directory.  [default: the one that ships]")
+@click.option("--mosaic", metavar="NAME", help="Map all scenes as one, called NAME.")
 @click.option("--tile-size", type=int, help="Side of a tile in pixels, a multiple of 32.  [default: the model's]")
 @click.option("--overlap", type=int, help="Pixels that neighbouring tiles share, a multiple of 32.  [default: 128]")
 @click.option("--strip-rows", type=int, help="Tile rows in a strip.  [default: by size and workers]")

@@ -18,6 +18,7 @@ from geoseg.nn.device import choose_device, choose_precision, prepare_process
 from geoseg.nn.forward import Forward, Precision
 from geoseg.nn.modeldir import load_model
 from geoseg.nn.segment import ClassRows, ScenePass
+from geoseg.raster.mosaic import MosaicReader, open_rows
 from geoseg.raster.read import SceneReader
 from geoseg.raster.scene import Scene
 
@@ -37,7 +38,7 @@ class ModelSpec:
 _LOCK = threading.Lock()
 """One strip at a time in a process: a second one would only double the memory."""
 _forwards: dict[tuple[str, ...], Forward] = {}
-_passes: dict[tuple[str, str, str, bool], tuple[ScenePass, SceneReader]] = {}
+_passes: dict[tuple[str, str, str, bool], tuple[ScenePass, SceneReader | MosaicReader]] = {}
 _lost_pixels = 0
 loads = 0
 """Models loaded by this process; tests hold it to one."""
@@ -91,7 +92,7 @@ def segment(
         key = fingerprint, spec.device, spec.precision, tolerant
         if key not in _passes:
             release()
-            opened = SceneReader(scene, bands, tolerant=tolerant)
+            opened = open_rows(scene, bands, tolerant=tolerant)
             _passes[key] = ScenePass(forward_of(spec), opened, grid, enlargement), opened
         # What a strip that failed has left.
         take_seconds()

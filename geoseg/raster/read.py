@@ -67,8 +67,10 @@ class SceneReader:
         self._kept: Rows | None = None
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the files and give the memory back."""
         self._files.close()
+        self._kept = None
+        self._buffers = [self._buffer(0)] * 2
 
     def rows(self, start: int, stop: int) -> Rows:
         """Rows start … stop − 1; cheap when it overlaps the rows asked for before. Valid until the call after the next.
@@ -204,15 +206,14 @@ class _Files:
         is_ = (self._src.shape, self._src.dtypes[0], scene.path.stat().st_size)
         if is_ != ((scene.height, scene.width), scene.dtype, scene.file_bytes):
             raise BrokenRaster(f"{scene.path}: is not the file that was planned with. Start the run anew.")
-        # For all of the process: GDAL has one cache.
-        set_gdal_config("GDAL_CACHEMAX", cache_bytes(scene))
+        set_cache(tall_block_bytes(scene))
 
     def close(self) -> None:
         """Close the files and give back the cache."""
         for file in (self._src, self._mask, *self._by_band):
             if file is not None:
                 file.close()
-        set_gdal_config("GDAL_CACHEMAX", env.CACHE_BYTES)
+        set_cache(0)
 
     def read(self, out: Rows, left: int = 0) -> None:
         """Fill `out`, which begins at column `left`, with pixels, and with what the masks in the files say.
@@ -251,13 +252,17 @@ class _Files:
         return [open_geotiff(self._scene.path) for _ in self._bands] if split and apart else []
 
 
-def cache_bytes(scene: Scene) -> int:
-    """GDAL's block cache while a scene is read: room for a whole row of blocks where they are tall."""
+def tall_block_bytes(scene: Scene) -> int:
+    """What GDAL's block cache needs for a file above the usual: room for a whole row of blocks where they are tall."""
     if scene.block_height <= _TALL_BLOCK:
-        return env.CACHE_BYTES
+        return 0
     width = -(-scene.width // scene.block_width) * scene.block_width
-    row_of_blocks = scene.block_height * width * scene.band_count * np.dtype(scene.dtype).itemsize
-    return env.CACHE_BYTES + int(1.1 * row_of_blocks)
+    return int(1.1 * scene.block_height * width * scene.band_count * np.dtype(scene.dtype).itemsize)
+
+
+def set_cache(extra_bytes: int) -> None:
+    """Give GDAL's block cache its usual size and so much more; for all of the process, as there is one."""
+    set_gdal_config("GDAL_CACHEMAX", env.CACHE_BYTES + extra_bytes)
 
 
 def nodata_pixels(pixels: NDArray[Any], nodata: float | None) -> NDArray[np.bool_] | None:

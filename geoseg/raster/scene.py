@@ -1,4 +1,4 @@
-"""A scene: one GeoTIFF, known by its header. Nothing here reads pixels."""
+"""A scene: one GeoTIFF, or a mosaic of several, known by their headers. Nothing here reads pixels."""
 
 import hashlib
 import os
@@ -18,11 +18,26 @@ _SAMPLE_BYTES = 64 * 1024
 _SAMPLES = 16
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One file of a mosaic, and where its first pixel lies."""
+
+    scene: "Scene"
+    row: int
+    col: int
+
+    @property
+    def row_stop(self) -> int:
+        """Row of the mosaic after its last."""
+        return self.row + self.scene.height
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
     """What the header of a GeoTIFF says; pickles in about a kilobyte and holds no open file."""
 
     path: Path
+    """The file; of a mosaic, the folder that all of its files lie in."""
     height: int
     width: int
     band_count: int
@@ -51,6 +66,18 @@ class Scene:
     file_bytes: int
     identity: str
     """sha256 over size, time of change and samples of the content of file and mask."""
+    parts: tuple[Part, ...] = ()
+    """The files of a mosaic from the lowest to the topmost; a single file has none."""
+
+    @property
+    def files(self) -> tuple["Scene", ...]:
+        """The scene itself, or each file of a mosaic."""
+        return tuple(part.scene for part in self.parts) or (self,)
+
+    @property
+    def label(self) -> str:
+        """What it is called in texts for people."""
+        return f"{self.path.name} (a mosaic of {len(self.parts)})" if self.parts else self.path.name
 
     def bands_called(self, names: tuple[str, ...]) -> tuple[int, ...] | None:
         """The 1-based bands that the file calls so, in the order of `names`; None unless it calls one band by each."""
@@ -125,8 +152,12 @@ def _scene(path: Path, src: Any, blocks: BlockTable, limits: Limits, *, optional
 
 def was_replaced(scene: Scene) -> bool:
     """Whether another file, or another mask, is in the place of a scene now; one that went away is none."""
+    return any(map(_was_replaced, scene.files))
+
+
+def _was_replaced(file: Scene) -> bool:
     try:
-        return scene.path.is_file() and identity(scene.path, Path(f"{scene.path}.msk")) != scene.identity
+        return file.path.is_file() and identity(file.path, Path(f"{file.path}.msk")) != file.identity
     except OSError:
         return False
 

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geoseg.raster.env import CACHE_BYTES
-from geoseg.raster.read import cache_bytes
+from geoseg.raster.mosaic import cache_bytes, side_by_side
 from geoseg.run.plan import RunPlan, ScenePlan
 
 _PROCESS_BYTES = 650 * 2**20
@@ -57,7 +56,7 @@ def estimate(plan: RunPlan) -> Estimate:
         scene_pixels=sum(pixels),
         forwarded_pixels=sum(_forwarded(s) for s in pending),
         peak_bytes=max((peak_bytes(s, plan.contract.legend.channels) for s in pending), default=0),
-        vector_bytes=_VECTOR_PROCESS_BYTES + int(_VECTOR_BYTES_PER_PIXEL * max(map(_pixels, pending), default=0)),
+        vector_bytes=max((_vector_bytes(s) for s in pending), default=0),
         disk_bytes=int(work + sum(pixels) * _OUTPUT_BYTES_PER_PIXEL),
     )
 
@@ -68,14 +67,17 @@ def peak_bytes(scene: ScenePlan, channels: int) -> int:
     rows = min(grid.tile_size, grid.height)
     itemsize = np.dtype(scene.scene.dtype).itemsize
     blend = channels * grid.overlap * (grid.width + rows) * 4
-    buffers = 2 * (rows + min(scene.scene.block_height, 1024)) * grid.width * (len(scene.bands) * itemsize + 1)
+    width = side_by_side(scene.scene, lambda file: file.width)  # of the files that are read together
+    per_pixel = len(scene.bands) * itemsize + 1
+    buffers = 2 * (rows + min(scene.scene.block_height, 1024)) * width * per_pixel
+    if scene.scene.parts:  # each file has its own, and the mosaic one more
+        buffers += 2 * rows * grid.width * per_pixel
     forward = int(_FORWARD_BYTES_PER_PIXEL * min(grid.tile_size, grid.width) * rows * scene.enlargement**2)
-    tall_blocks = cache_bytes(scene.scene) - CACHE_BYTES
-    return _PROCESS_BYTES + blend + buffers + forward + tall_blocks + 4 * rows * grid.width
+    return _PROCESS_BYTES + blend + buffers + forward + cache_bytes(scene.scene) + 4 * rows * grid.width
 
 
-def _pixels(scene: ScenePlan) -> int:
-    return scene.grid.height * scene.grid.width
+def _vector_bytes(scene: ScenePlan) -> int:
+    return _VECTOR_PROCESS_BYTES + int(_VECTOR_BYTES_PER_PIXEL * scene.grid.height * scene.grid.width)
 
 
 def _forwarded(scene: ScenePlan) -> int:

@@ -81,13 +81,13 @@ def _is_own(path: Path) -> bool:
 
 def name_scenes(paths: list[Path]) -> dict[Path, str]:
     """A name for each file: its stem, or with as many parent folders as it takes to be unique on any file system."""
-    names = {p: _safe(p.stem) for p in paths}
+    names = {p: safe_name(p.stem) for p in paths}
     for depth in range(1, max((len(p.parts) for p in paths), default=1)):
         clashing = _clashing(names)
         if not clashing:
             return names
         for p in clashing:
-            names[p] = _safe("_".join([*real(p).parts[-1 - depth : -1], p.stem]))
+            names[p] = safe_name("_".join([*real(p).parts[-1 - depth : -1], p.stem]))
     for p in _clashing(names):
         names[p] = f"{names[p]}_{hashlib.sha256(os.fsencode(real(p))).hexdigest()[:8]}"
     return names
@@ -104,7 +104,7 @@ def _clashing(names: dict[Path, str]) -> list[Path]:
     return [p for p, name in names.items() if count[name.lower()] > 1]
 
 
-def _safe(name: str) -> str:
+def safe_name(name: str) -> str:
     """A file name without control characters, that is no hidden file, with room left for suffixes (255 bytes in all)."""
     cleaned = "".join(c if c.isprintable() and c not in '\\/:*?"<>|;!' else "_" for c in name).strip(". ")
     safe = cleaned.encode()[:_NAME_BYTES].decode(errors="ignore") or "scene"

@@ -1,5 +1,6 @@
 """What a run will do, as plain data: scenes, grids, strips, outputs, fingerprints. Imports neither torch nor dask."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -15,13 +16,17 @@ from geoseg.errors import ConfigError, ContractError, OutputError, SceneError
 from geoseg.files import check_folder, sha256_json
 from geoseg.grid.tiling import Grid, Strip
 from geoseg.raster.checks import Limits, Transform
+from geoseg.raster.mosaic import covered, mosaic_of
 from geoseg.raster.scene import Scene, inspect
 from geoseg.run import ledger
-from geoseg.run.find import OWN_FOLDER, find_files, name_scenes, of_shard, real
+from geoseg.run.find import OWN_FOLDER, find_files, name_scenes, of_shard, real, safe_name
 from geoseg.run.redact import BLANK
 from geoseg.vector.formats import LayerFormat, check_closed, check_place, layer_files
 from geoseg.vector.measure import ground_pixel_size_m
 from geoseg.vector.schema import layers_of
+
+_SPARSE = 0.25
+"""A mosaic of whose rectangle less than this has a file is worth a word."""
 
 NUMERICS = 11
 """Raised when the same input, model and settings give other pixels or features than before."""
@@ -138,7 +143,7 @@ def plan_run(
     if settings.value_range is not None:
         contract = contract.stretched(*settings.value_range)
     files = find_files(settings.inputs)
-    names = name_scenes(files)  # of all, so that a scene has the same name in every shard
+    groups = _groups(files, settings)
     layers = tuple(layer.name for layer in layers_of(contract.legend))
     layout = _Layout(
         settings=settings,
@@ -148,19 +153,30 @@ def plan_run(
         workers=workers,
         inputs=frozenset(real(p) for p in files),
         layers=layers,
-        ambiguous=_ambiguous(names.values(), layers, settings.format),
+        ambiguous=_ambiguous(groups, layers, settings.format),
     )
     scenes: list[ScenePlan] = []
     refusals: list[Refusal] = []
-    for path in of_shard(files, *settings.shard_of):
-        if path in leave:
+    shard = frozenset(of_shard(files, *settings.shard_of))
+    for name, group in groups.items():
+        if not (shard.issuperset(group) and leave.isdisjoint(group)):  # a mosaic waits for the last of its files
             continue
-        on_scene(path)
-        try:
-            scenes.append(layout.scene(path, names[path]))
-        except (SceneError, OutputError) as exc:
-            refusals.append(Refusal(path.absolute(), one_line(str(exc))))
+        laid_out, refused = layout.scene(name, group, on_scene)
+        scenes += laid_out
+        refusals += refused
     return RunPlan(settings=settings, contract=contract, output=output, scenes=tuple(scenes), refusals=tuple(refusals))
+
+
+def _groups(files: list[Path], settings: RunSettings) -> dict[str, tuple[Path, ...]]:
+    """The files of each scene, by its name: one each, or all where they are a mosaic; raises ConfigError."""
+    if settings.mosaic is None:
+        # Of all, so that a scene has the same name in every shard.
+        return {name: (path,) for path, name in name_scenes(files).items()}
+    if (name := safe_name(settings.mosaic)) != settings.mosaic:
+        raise ConfigError(
+            f"mosaic is '{settings.mosaic}', but its outputs are called so. Give it a name such as {name}."
+        )
+    return {name: tuple(files)} if files else {}
 
 
 def renewed(plan: RunPlan, workers: int) -> RunPlan:
@@ -187,12 +203,44 @@ class _Layout:
     layers: tuple[str, ...]
     ambiguous: frozenset[str]
 
-    def scene(self, path: Path, name: str) -> ScenePlan:
+    def scene(
+        self, name: str, files: tuple[Path, ...], on_scene: Callable[[Path], None]
+    ) -> tuple[list[ScenePlan], list[Refusal]]:
+        """The scene that is called so, of one file or a mosaic of several; or why there is none."""
+        found: list[Scene] = []
+        refused: list[Refusal] = []
+        for path in files:
+            on_scene(path)
+            try:
+                found.append(self._inspect(path))
+            except SceneError as exc:
+                refused.append(Refusal(path.absolute(), one_line(str(exc))))
+        if not refused:
+            try:
+                return [self._lay_out(name, found)], []
+            except (SceneError, OutputError) as exc:
+                refused.append(Refusal(files[0].absolute(), one_line(str(exc))))
+        elif self.settings.mosaic is not None:
+            folder = Path(os.path.commonpath([path.absolute().parent for path in files]))
+            reason = (
+                f"{folder}: mosaic '{name}' would have holes, for {len(refused)} of its {len(files)} files are refused."
+            )
+            refused.append(Refusal(folder, one_line(reason)))
+        return [], refused
+
+    def _inspect(self, path: Path) -> Scene:
         settings = self.settings
-        scene = inspect(
-            path, Limits(**settings.limits.model_dump()), allow_ungeoreferenced=settings.allow_ungeoreferenced
-        )
-        bands = choose_bands(scene, settings, self.contract)
+        return inspect(path, self._limits, allow_ungeoreferenced=settings.allow_ungeoreferenced)
+
+    @property
+    def _limits(self) -> Limits:
+        return Limits(**self.settings.limits.model_dump())
+
+    def _lay_out(self, name: str, files: list[Scene]) -> ScenePlan:
+        settings = self.settings
+        scene = files[0] if settings.mosaic is None else mosaic_of(files, self._limits)
+        path = scene.path
+        bands = self._bands(scene)
         native = self.contract.pixel_size_m.native
         crs_wkt, transform = scene.crs_wkt, scene.transform
         warnings: list[str] = []
@@ -204,6 +252,10 @@ class _Layout:
         if scene.unwritten_blocks:
             warnings.append(
                 f"{scene.unwritten_blocks:,} of {scene.blocks:,} blocks of its file were never written: taken as nodata"
+            )
+        if (share := covered(scene)) < _SPARSE:
+            warnings.append(
+                f"its files cover no more than {share:.0%} of the mosaic: {scene.width} × {scene.height} pixels"
             )
         grid = Grid(scene.height, scene.width, *self.tiling)
         outputs = self._outputs(path, name)
@@ -232,6 +284,17 @@ class _Layout:
             if settings.format == "geopackage":
                 _check_closed(planned)
         return planned
+
+    def _bands(self, scene: Scene) -> tuple[int, ...]:
+        """The bands that the model gets, the same of all files of a mosaic."""
+        chosen = {choose_bands(file, self.settings, self.contract): file.path for file in scene.files}
+        if len(chosen) > 1:
+            (bands, path), (others, other) = [*chosen.items()][:2]
+            raise ContractError(
+                f"{path}: its bands are {','.join(map(str, bands))}, but {','.join(map(str, others))} in {other} of the same "
+                "mosaic. Name those to take with --bands."
+            )
+        return next(iter(chosen))
 
     def _check_pixel_size(self, path: Path, pixel_size: float) -> list[str]:
         size = self.contract.pixel_size_m
@@ -341,7 +404,7 @@ def _check_not_of_another(scene: ScenePlan) -> None:
         return
     other = Path(record["path"])
     try:
-        is_another = BLANK in record["path"] or (other.is_file() and not other.samefile(path))
+        is_another = BLANK in record["path"] or (other.exists() and not other.samefile(path))
     except OSError:  # where this user may not look, somebody else's scene lies
         is_another = True
     if is_another:

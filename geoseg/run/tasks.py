@@ -21,6 +21,7 @@ from geoseg.files import atomic, sha256_file
 from geoseg.grid.tiling import Strip
 from geoseg.legend import Legend
 from geoseg.raster.palette import category_names_aux_xml, palette
+from geoseg.raster.scene import Scene
 from geoseg.raster.strips import CLASSES_BAND, CONFIDENCE_BAND, StripFile, StripRaster, write_strip
 from geoseg.raster.write import RasterSpec, write_cog
 from geoseg.run import ledger
@@ -29,8 +30,11 @@ from geoseg.run.ledger import StripRecord
 from geoseg.run.plan import ScenePlan
 from geoseg.vector.digest import TableDigests, written_digests
 from geoseg.vector.job import VectorJob
-from geoseg.vector.metadata import GeoPackageMeta, extent_of
+from geoseg.vector.metadata import GeoPackageMeta, Imagery, extent_of
 from geoseg.vector.styles import ImageryLook, class_raster_qml
+
+_MOST_SHOWN = 100
+"""Files of a mosaic that its project shows: QGIS opens each."""
 
 Lane = Literal["network", "cpu"]
 """Where a task belongs: on a worker that runs the network, or on any."""
@@ -334,21 +338,30 @@ class PublishTask:
         return GeoPackageMeta(
             crs_wkt=plan.crs_wkt or None,
             scene=plan.name,
-            abstract=f"Mapped by geoseg with model '{self.provenance['model']}' from {plan.scene.path.name}.",
+            abstract=f"Mapped by geoseg with model '{self.provenance['model']}' from {plan.scene.label}.",
             manifest=self.provenance,
             extent=extent_of(plan.transform, self.job.shape),
             class_raster=plan.outputs.classes.name,
-            imagery_look=_imagery_look(plan, self.contract),
-            imagery=Path(os.path.relpath(plan.scene.path.resolve(), folder)).as_posix() if plan.crs_wkt else None,
+            imagery=_imagery(plan, self.contract, folder),
         )
 
 
-def _imagery_look(plan: ScenePlan, contract: Contract) -> ImageryLook | None:
+def _imagery(plan: ScenePlan, contract: Contract, folder: Path) -> tuple[Imagery, ...]:
+    """The files of a scene as seen from `folder`; none of a scene without a place, nor of a mosaic of very many."""
+    files = plan.scene.files
+    if not plan.crs_wkt or len(files) > _MOST_SHOWN:
+        return ()
+    return tuple(
+        Imagery(Path(os.path.relpath(file.path.resolve(), folder)).as_posix(), _imagery_look(plan, file, contract))
+        for file in files
+    )
+
+
+def _imagery_look(plan: ScenePlan, scene: Scene, contract: Contract) -> ImageryLook | None:
     """The colours that the model sees; None where QGIS shows them by itself."""
     names, colors = contract.bands, ("red", "green", "blue")
     chosen = [names.index(c) for c in colors] if {*colors} <= {*names} else range(3 if len(names) >= 3 else 1)
     bands, scaling = tuple(plan.bands[i] for i in chosen), contract.scaling
-    scene = plan.scene
     alpha = scene.alpha_band or (scene.band_count + 1 if scene.has_mask else None)  # as QGIS numbers a mask
     if scene.dtype == "uint8" and scaling.clip is None:
         return None if bands == (1, 2, 3) else ImageryLook(bands, None, alpha)

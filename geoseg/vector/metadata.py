@@ -14,6 +14,16 @@ EPOCH = "1970-01-01T00:00:00.000Z"
 """Time stamp of outputs that are not told another: the same features give the same bytes on any day."""
 
 
+@dataclass(frozen=True, slots=True)
+class Imagery:
+    """A file that was mapped, as the project shows it."""
+
+    path: str
+    """Relative to the GeoPackage, with `/`."""
+    look: ImageryLook | None = None
+    """How it is drawn; None leaves it to QGIS, which shows bytes of bands 1, 2, 3 as they are."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GeoPackageMeta:
     """What is written into a GeoPackage beside its features."""
@@ -32,10 +42,8 @@ class GeoPackageMeta:
     """West, south, east, north of the scene in its CRS: the first view of the project."""
     class_raster: str | None = None
     """Path of the class raster relative to the GeoPackage, with `/`; the project shows it under the layers."""
-    imagery: str | None = None
-    """Path of the scene's imagery relative to the GeoPackage, with `/`; the project shows it at the bottom."""
-    imagery_look: ImageryLook | None = None
-    """How the imagery is drawn; None leaves it to QGIS, which shows bytes of bands 1, 2, 3 as they are."""
+    imagery: tuple[Imagery, ...] = ()
+    """What was mapped, from the lowest to the topmost; the project shows it at the bottom."""
     timestamp: str = EPOCH
     """When the content last changed, as `2026-01-31T12:00:00.000Z`."""
 

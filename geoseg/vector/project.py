@@ -41,6 +41,8 @@ class _Entry(NamedTuple):
     provider: str
     visible: bool
     element: ET.Element
+    group: str = ""
+    """Group of the tree that it stands in, if any."""
 
 
 def project_name(geopackage: str) -> str:
@@ -114,10 +116,12 @@ def _rasters(layers: Sequence[Layer], meta: GeoPackageMeta) -> list[_Entry]:
     if meta.class_raster:
         classes = {c.id: c for layer in layers for c in layer.classes}
         renderer = paletted_renderer(classes[key] for key in sorted(classes))
-        entries.append(_raster("class_raster", meta.class_raster, meta, renderer, visible=meta.imagery is None))
-    if meta.imagery:
-        renderer = imagery_renderer(meta.imagery_look) if meta.imagery_look else None
-        entries.append(_raster("imagery", meta.imagery, meta, renderer, visible=True))
+        entries.append(_raster("class_raster", meta.class_raster, meta, renderer, visible=not meta.imagery))
+    several = len(meta.imagery) > 1
+    for number, shown in reversed([*enumerate(meta.imagery, 1)]):  # the topmost first
+        renderer = imagery_renderer(shown.look) if shown.look else None
+        entry = _raster(f"imagery_{number}" if several else "imagery", shown.path, meta, renderer, visible=True)
+        entries.append(entry._replace(group="imagery" if several else ""))
     return entries
 
 
@@ -145,10 +149,14 @@ def _map_layer(layer_id: str, name: str, source: str, provider: str, meta: GeoPa
 
 def _tree(entries: Iterable[_Entry]) -> ET.Element:
     root = ET.Element("layer-tree-group", name="", checked="Qt::Checked", expanded="1")
+    groups = {"": root}
     for e in entries:
+        if e.group not in groups:
+            states = {"checked": "Qt::Checked", "expanded": "0"}
+            groups[e.group] = ET.SubElement(root, "layer-tree-group", states, name=e.group)
         checked = "Qt::Checked" if e.visible else "Qt::Unchecked"
         texts = {"id": e.id, "name": printable(e.name), "source": printable(e.source), "providerKey": e.provider}
-        ET.SubElement(root, "layer-tree-layer", texts, checked=checked, expanded="1")
+        ET.SubElement(groups[e.group], "layer-tree-layer", texts, checked=checked, expanded="1")
     return root
 
 

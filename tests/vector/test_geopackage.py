@@ -28,6 +28,7 @@ from features import EXTENT, LAYERS, features
 from geoseg.errors import OutputError
 from geoseg.files import _sweep
 from geoseg.vector.geopackage import BATCH_ROWS, GeoPackageMeta, write_geopackage
+from geoseg.vector.metadata import Imagery
 from geoseg.vector.project import project_xml, write_project
 from geoseg.vector.schema import Field
 from geoseg.vector.styles import ImageryLook
@@ -43,7 +44,7 @@ META = GeoPackageMeta(
     manifest={"model": "sha256:ab", "größe": [1, 2]},
     extent=EXTENT,
     class_raster="town_classes.tif",
-    imagery="../images/town.tif",
+    imagery=(Imagery("../images/town.tif"),),
 )
 BUILDINGS = LAYERS[0]
 MORE_BUILDINGS = replace(BUILDINGS, name="more_buildings")
@@ -235,7 +236,8 @@ def test_fields_and_classes_are_described(tmp_path):
     (ImageryLook((4, 3, 2), None), []),
 ])  # fmt: skip
 def test_imagery_that_is_no_rgb_of_bytes_is_drawn_as_the_model_sees_it(look, tags):
-    root = ET.fromstring(project_xml(LAYERS, replace(META, imagery_look=look), "town.gpkg").partition("\n")[2])  # noqa: S314 - our own
+    meta = replace(META, imagery=(Imagery("../images/town.tif", look),))
+    root = ET.fromstring(project_xml(LAYERS, meta, "town.gpkg").partition("\n")[2])  # noqa: S314 - our own
     (layer,) = (m for m in root.iter("maplayer") if m.findtext("id") == "geoseg_imagery")
     renderer = layer.find("pipe/rasterrenderer")
     named = ("grayBand",) if len(look.bands) == 1 else ("redBand", "greenBand", "blueBand")
@@ -333,7 +335,7 @@ def test_names_in_texts_may_be_anything(tmp_path):
     # The last letter is what Python makes of a byte in a file name that is no UTF-8.
     meta = replace(
         META,
-        imagery="../a\udcff.tif",
+        imagery=(Imagery("../a\udcff.tif"),),
         manifest={"scene": "a\udcff"},
         scene="O'Brien \"&<\x02> 9]]> \udcff",
         title="'; DROP TABLE x; --",

@@ -18,6 +18,7 @@ from features import EXTENT, LAYERS, LEGEND, SIZE_M, features
 
 from geoseg.raster.palette import category_names_aux_xml, palette
 from geoseg.vector.geopackage import GeoPackageMeta, write_geopackage
+from geoseg.vector.metadata import Imagery
 from geoseg.vector.project import write_project
 from geoseg.vector.styles import ImageryLook, class_raster_qml
 
@@ -219,8 +220,7 @@ def test_imagery_of_more_than_bytes_is_drawn_in_its_range(tmp_path):
         crs_wkt=pyproj.CRS(32633).to_wkt(),
         scene="scene",
         extent=extent,
-        imagery="scene.tif",
-        imagery_look=ImageryLook((3, 2, 1), (0.0, 3000.0)),
+        imagery=(Imagery("scene.tif", ImageryLook((3, 2, 1), (0.0, 3000.0))),),
     )
     write_geopackage(tmp_path / "scene.gpkg", [(layer, []) for layer in LAYERS], meta=meta)
     write_project(tmp_path / "scene.qgz", LAYERS, meta=meta, geopackage="scene.gpkg")

@@ -1,0 +1,201 @@
+"""A mosaic: GeoTIFFs on one lattice of pixels, seen as one scene.
+
+a.tif ┌───────┐
+│   ┌───┼───┐ b.tif      The mosaic is the rectangle around all of them. Where files overlap, the last one in
+└───┼───┘   │            the order of their names that has data there is seen, the others below it; where
+└───────┘            there is none, there is no data.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from geoseg.errors import BrokenRaster, ContractError, NotGeoreferenced
+from geoseg.raster.aligned import PixelGrid
+from geoseg.raster.checks import Limits
+from geoseg.raster.read import Rows, SceneReader, set_cache, tall_block_bytes
+from geoseg.raster.scene import Part, Scene
+
+
+def mosaic_of(files: Sequence[Scene], limits: Limits | None = None) -> Scene:
+    """The files as one scene, from the lowest to the topmost; its path is the folder that they all lie in.
+
+    Raises:
+        NotGeoreferenced: files without a CRS, or that lie on different lattices of pixels.
+        ContractError: pixels of different types.
+        BrokenRaster: a rectangle around the files beyond the limits.
+    """
+    limits = limits or Limits()
+    offsets = np.array([_offset(files[0], file) for file in files])
+    sizes = np.array([(file.height, file.width) for file in files])
+    start, stop = offsets.min(axis=0), (offsets + sizes).max(axis=0)
+    height, width = (int(n) for n in stop - start)
+    folder = Path(os.path.commonpath([file.path.parent for file in files]))
+    if height * width > limits.max_pixels:
+        raise BrokenRaster(
+            f"{folder}: a mosaic of {width} × {height} pixels, over the limit of {limits.max_pixels:,}. Make one of each "
+            "place, or give `geoseg map` a higher limits.max_pixels."
+        )
+    parts = tuple(Part(file, int(row), int(col)) for file, (row, col) in zip(files, offsets - start, strict=True))
+    a, b, c, d, e, f = files[0].transform
+    return Scene(
+        path=folder,
+        height=height,
+        width=width,
+        band_count=files[0].band_count,
+        alpha_band=files[0].alpha_band,
+        colors=files[0].colors,
+        has_palette=any(file.has_palette for file in files),
+        dtype=files[0].dtype,
+        nodata=None,
+        mask_file=None,
+        has_mask=any(file.has_mask for file in files),
+        crs_wkt=files[0].crs_wkt,
+        transform=(a, b, c + a * int(start[1]), d, e, f + e * int(start[0])),
+        block_height=max(file.block_height for file in files),
+        block_width=max(file.block_width for file in files),
+        unwritten_blocks=sum(file.unwritten_blocks for file in files),
+        blocks=sum(file.blocks for file in files),
+        file_bytes=sum(file.file_bytes for file in files),
+        identity=_identity(parts),
+        parts=parts,
+    )
+
+
+def _offset(first: Scene, file: Scene) -> tuple[int, int]:
+    """Row and column of a file's first pixel, counted from those of the first file."""
+    if not file.crs_wkt:
+        raise NotGeoreferenced(
+            f"{file.path}: no CRS, but the files of a mosaic need one to be laid side by side. Set it with "
+            "gdal_edit.py -a_srs."
+        )
+    if file.dtype != first.dtype:
+        raise ContractError(
+            f"{file.path}: pixels of type {file.dtype}, but {first.path} of the same mosaic has {first.dtype}. Convert "
+            "them to one type with gdal_translate -ot."
+        )
+    offset = PixelGrid.of_scene(first).offset_of(PixelGrid.of_scene(file))
+    if offset is None:
+        raise NotGeoreferenced(
+            f"{file.path}: its pixels do not lie on the lattice of {first.path} (another CRS, another pixel size, or shifted "
+            "by a part of a pixel), but those of a mosaic must. Warp both to one with gdalwarp -t_srs -tr -tap."
+        )
+    return offset
+
+
+def _identity(parts: tuple[Part, ...]) -> str:
+    """sha256 over what the files are and where they lie."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(f"{part.scene.identity} {part.row} {part.col}\n".encode())
+    return digest.hexdigest()
+
+
+def covered(scene: Scene) -> float:
+    """At most this share of a mosaic's rectangle has a file; 1 of a single file."""
+    return min(1.0, sum(file.height * file.width for file in scene.files) / (scene.height * scene.width))
+
+
+def side_by_side(scene: Scene, weight: Callable[[Scene], int]) -> int:
+    """The largest sum of `weight` over files of a scene that share a row: they are open at the same time."""
+    if not scene.parts:
+        return weight(scene)
+    # Those that end come before those that begin.
+    ends = sorted(
+        (row, w) for p in scene.parts for row, w in ((p.row, weight(p.scene)), (p.row_stop, -weight(p.scene)))
+    )
+    return int(np.cumsum([w for _, w in ends]).max())
+
+
+def cache_bytes(scene: Scene) -> int:
+    """What GDAL's block cache needs above the usual while a scene is read."""
+    return side_by_side(scene, tall_block_bytes)
+
+
+def open_rows(scene: Scene, bands: tuple[int, ...], *, tolerant: bool = False) -> "SceneReader | MosaicReader":
+    """A reader of `bands` (1-based) of a file or a mosaic; see `SceneReader`."""
+    kind = MosaicReader if scene.parts else SceneReader
+    return kind(scene, bands, tolerant=tolerant)
+
+
+class MosaicReader:
+    """Reads rows of a mosaic in order as a `SceneReader` does those of a file. One reader per thread.
+
+    Files are opened when their first row is asked for, and closed after their last.
+    """
+
+    def __init__(self, scene: Scene, bands: tuple[int, ...], *, tolerant: bool = False) -> None:
+        """Prepare to read `bands` (1-based) of every file; opens none."""
+        self._scene = scene
+        self._bands = bands
+        self._tolerant = tolerant
+        self._open: dict[int, SceneReader] = {}
+        self._closed: dict[int, SceneReader] = {}  # they know what was lost
+        self._cache = cache_bytes(scene)
+        self._buffers = [self._buffer(0)] * 2
+
+    def close(self) -> None:
+        """Close the files."""
+        for index in tuple(self._open):
+            self._close(index)
+        set_cache(0)
+
+    def rows(self, start: int, stop: int) -> Rows:
+        """Rows start … stop − 1, valid until the call after the next.
+
+        Raises BrokenRaster where a file is no longer what it was, or, unless tolerant, where a block cannot be decoded.
+        """
+        out = self._next_buffer(start, stop)
+        out.pixels[:] = 0
+        out.valid[:] = False
+        for index, part in enumerate(self._scene.parts):
+            if part.row_stop <= start:
+                self._close(index)
+            elif part.row < stop:
+                self._lay(out, part, self._reader(index))
+        return out
+
+    def lost_pixels(self, start: int, stop: int) -> int:
+        """Pixels of rows start … stop − 1 of the files whose block could not be decoded."""
+        parts = self._scene.parts
+        readers = (*self._closed.items(), *self._open.items())
+        return sum(reader.lost_pixels(start - parts[i].row, stop - parts[i].row) for i, reader in readers)
+
+    def _lay(self, out: Rows, part: Part, reader: SceneReader) -> None:
+        """Lay a file over what lies below it; where it has no data, that stays, and where nothing lies its own pixels do."""
+        first, last = max(out.start, part.row), min(out.stop, part.row_stop)
+        rows = reader.rows(first - part.row, last - part.row)
+        down, across = slice(first - out.start, last - out.start), slice(part.col, part.col + part.scene.width)
+        pixels, valid = out.pixels[:, down, across], out.valid[down, across]
+        if valid.any():
+            np.copyto(pixels, rows.pixels, where=rows.valid | ~valid)
+        else:
+            pixels[:] = rows.pixels
+        valid |= rows.valid
+
+    def _reader(self, index: int) -> SceneReader:
+        if index not in self._open:
+            self._closed.pop(index, None)
+            self._open[index] = SceneReader(self._scene.parts[index].scene, self._bands, tolerant=self._tolerant)
+            set_cache(self._cache)  # the file asked for what it needs alone
+        return self._open[index]
+
+    def _close(self, index: int) -> None:
+        if (reader := self._open.pop(index, None)) is not None:
+            reader.close()
+            self._closed[index] = reader
+            set_cache(self._cache)
+
+    def _next_buffer(self, start: int, stop: int) -> Rows:
+        self._buffers.reverse()
+        if len(self._buffers[0].valid) < stop - start:
+            self._buffers[0] = self._buffer(stop - start)
+        pixels, valid = self._buffers[0].pixels[:, : stop - start], self._buffers[0].valid[: stop - start]
+        return Rows(start, pixels, valid)
+
+    def _buffer(self, rows: int) -> Rows:
+        shape = (rows, self._scene.width)
+        return Rows(0, np.empty((len(self._bands), *shape), self._scene.dtype), np.empty(shape, np.bool_))
