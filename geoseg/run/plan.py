@@ -28,7 +28,7 @@ from geoseg.vector.schema import layers_of
 _SPARSE = 0.25
 """A mosaic of whose rectangle less than this has a file is worth a word."""
 
-NUMERICS = 11
+NUMERICS = 12
 """Raised when the same input, model and settings give other pixels or features than before."""
 
 

@@ -14,12 +14,15 @@ from geoseg.vector.parts import NO_PIECES, NO_SQUARES, Borders, Table, concatena
 from geoseg.vector.polygonize import arcs_of
 from geoseg.vector.roads import pieces_of, sampled, view_of
 from geoseg.vector.runs import Runs, regions_of, run_count, runs_of
-from geoseg.vector.sieve import BlockRegions, SizeLimits, calmed, sieved
+from geoseg.vector.sieve import BlockRegions, SizeLimits, calmed, seen_whole, sieved
 from geoseg.vector.simplify import kept_vertices
 from geoseg.vector.squaring import squaring_settings
 
 _DENSE_RUNS = 1 << 20
 """Runs of a block above which its specks are sieved in slices first: each run takes about 300 bytes."""
+
+_REACHES = (64, 512)
+"""Rows on either side of a seam that are looked at for specks and pinholes, the second where the first cut one."""
 
 _SUMMED_PIXELS = 1 << 20
 """Pixels whose sums are taken together."""
@@ -51,7 +54,8 @@ def _vectorize(job: VectorJob, index: int) -> None:
     classes = around[first - read_first : stop - read_first]
     open_sides = (index > 0, index < block_rows(job) - 1)
     give_back_memory()
-    table, borders = block_part(classes, confidence, first, open_sides, job.limits, job.tolerance_px)
+    fate = _fate(job, index, classes)
+    table, borders = block_part(classes, fate, confidence, first, open_sides, job.limits, job.tolerance_px)
     give_back_memory()
     squares = (
         squared_alone(job, squaring_settings(job), table, borders) if job.settings.buildings.enabled else NO_SQUARES
@@ -59,24 +63,65 @@ def _vectorize(job: VectorJob, index: int) -> None:
     save(job.part(index), table, borders, pieces, squares)
 
 
+def _fate(job: VectorJob, index: int, classes: Bytes) -> Bytes:
+    """The rows of a block with what becomes of the specks and pinholes that touch its seams."""
+    fate, (first, stop) = classes, job.rows_of(index)
+    for seam in {first, stop} - {0, job.shape[0]} if job.limits.largest > 1 else ():
+        top, found = _around_seam(job, seam)
+        if found is None:
+            continue
+        own = slice(max(first, top), min(stop, top + len(found)))
+        there = np.s_[own.start - first : own.stop - first]
+        value = found[own.start - top : own.stop - top]
+        fate = fate.copy() if fate is classes else fate
+        np.copyto(fate[there], value, where=value != classes[there])
+    return fate
+
+
+def _around_seam(job: VectorJob, seam: int) -> tuple[int, Bytes | None]:
+    """The first of the rows around a seam, and them as `seen_whole` decides; None where they are mere noise."""
+    height, largest = job.shape[0], job.limits.largest
+    # Few specks are long, and what is smaller than a number of pixels has fewer rows than that.
+    for reach in sorted({min(reach, largest) for reach in _REACHES}):
+        top, bottom = max(0, seam - reach), min(height, seam + reach)
+        rows = read_rows(job.classes, 1, top, bottom)
+        if run_count(rows) > _DENSE_RUNS:
+            break
+        if (found := seen_whole(rows, seam - top, job.limits, (top > 0, bottom < height))) is not None:
+            return top, found
+    return seam, None
+
+
 def block_part(
     classes: Bytes,
+    fate: Bytes,
     confidence: Bytes | None,
     first_row: int,
     open_sides: tuple[bool, bool],
     limits: SizeLimits,
     tolerance_px: float,
 ) -> tuple[Table, Borders]:
-    """Regions and borders of (H, W) rows of a scene that go on above or below where `open_sides` says so."""
+    """Regions and borders of (H, W) rows of a scene that go on above or below where `open_sides` says so.
+
+    `fate` is the same but for what is small at its open sides.
+    """
     dense = run_count(classes) > _DENSE_RUNS
-    runs = runs_of(calmed(classes, limits, open_sides) if dense else classes)
-    regions = sieved(runs, regions_of(runs), limits, open_sides)
+    runs = runs_of(calmed(fate, limits, open_sides) if dense else classes)
+    regions = sieved(runs, regions_of(runs), limits, open_sides, None if dense else _at_starts(runs, fate))
     arcs = arcs_of(runs, regions.of_run, first_row)
     table = _table(runs, regions, classes if dense else None, confidence)
     del runs, regions  # simplifying needs as much again
     give_back_memory()
     keep = kept_vertices(arcs, tolerance_px, (first_row, first_row + len(classes)))
     return table, Borders(arcs.offsets, arcs.xy, keep, arcs.left, arcs.right)
+
+
+def _at_starts(runs: Runs, classes: Bytes) -> Bytes:
+    """Values of (H, W) pixels where runs start, nodata in the padding."""
+    inside = (runs.column > 0) & (runs.column < runs.width - 1)
+    values = runs.value.copy()
+    values[inside] = classes[runs.start[:-1][inside] // runs.width, runs.column[inside] - 1]
+    return values
 
 
 def _table(runs: Runs, regions: BlockRegions, raw: Bytes | None, confidence: Bytes | None) -> Table:

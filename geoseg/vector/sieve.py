@@ -22,6 +22,11 @@ class SizeLimits:
     walled: Bools
     """Classes that take no speck that lies beside something else: a small lawn between two houses is no roof."""
 
+    @property
+    def largest(self) -> int:
+        """Pixels that neither a speck nor a pinhole has."""
+        return int(max(self.min_area.max(), self.min_hole.max()))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BlockRegions:
@@ -45,23 +50,49 @@ class _Touching:
     """Pixel edges they share here."""
 
 
-def sieved(runs: Runs, of_run: Ints, limits: SizeLimits, open_sides: tuple[bool, bool]) -> BlockRegions:
-    """Regions after specks went to the neighbour they share most border with, and pinholes to what surrounds them.
+def sieved(
+    runs: Runs, of_run: Ints, limits: SizeLimits, open_sides: tuple[bool, bool], fate: Bytes | None = None
+) -> BlockRegions:
+    """Regions after specks went to the class they share most border with, and pinholes to what surrounds them.
 
     Classes with walls take a speck only where nothing else is beside it. A speck with no neighbour but specks and nodata
     becomes background. Regions that touch the block's upper or lower side are left alone where that side is open, for
-    they may go on in the next block.
+    they may go on in the next block; but `fate` is the class that each run of them gets, as `seen_whole` decided.
     """
     regions = _measured(runs, of_run, runs.value)
     cut = _on_sides(regions.of_run, runs, open_sides)
-    speck = (regions.pixels < limits.min_area[regions.value]) & ~cut
+    decided = regions.value.copy()
+    if fate is not None:
+        decided[of_run] = fate
+    speck = np.where(cut, decided != regions.value, regions.pixels < limits.min_area[regions.value])
     if speck.any():
-        regions = _absorbed(runs, regions, speck, limits.walled)
+        regions = _absorbed(runs, regions, speck, limits.walled, np.flatnonzero(cut & speck), decided)
     edge = _on_sides(regions.of_run, runs, (True, True))
     hole = (regions.value == BACKGROUND) & (regions.pixels < limits.min_hole.max()) & ~edge
     if hole.any():
         regions = _filled(runs, regions, hole, limits.min_hole)
     return regions
+
+
+def seen_whole(classes: Bytes, seam: int, limits: SizeLimits, open_sides: tuple[bool, bool]) -> Bytes | None:
+    """The rows around a seam after specks and pinholes that touch it were decided: neither of its blocks sees them whole.
+
+    Both blocks look at the same (H, W) rows, of which row `seam` is the first below it, and so decide alike. None where
+    something that may be small goes on beyond the rows.
+    """
+    runs = runs_of(classes)
+    of_run = regions_of(runs)
+    before = _measured(runs, of_run, runs.value)
+    row = runs.start[:-1] // runs.width
+    at_seam = np.zeros(len(before.value), bool)
+    at_seam[of_run[(row == seam - 1) | (row == seam)]] = True
+    small = (before.value != NODATA) & (before.pixels < limits.largest)
+    if (at_seam & small & _on_sides(of_run, runs, open_sides)).any():
+        return None
+    after = sieved(runs, of_run, limits, open_sides)
+    value = np.where(at_seam[of_run], after.value[after.of_run], runs.value)
+    final: Bytes = np.repeat(value, runs.length).reshape(runs.height, runs.width)[:, 1:-1]
+    return final
 
 
 def calmed(classes: Bytes, limits: SizeLimits, open_sides: tuple[bool, bool]) -> Bytes:
@@ -116,30 +147,36 @@ def _touching(runs: Runs, regions: BlockRegions, wanted: Bools) -> _Touching:
     )
 
 
-def _absorbed(runs: Runs, regions: BlockRegions, speck: Bools, walled: Bools) -> BlockRegions:
+def _absorbed(runs: Runs, regions: BlockRegions, speck: Bools, walled: Bools, known: Ints, fate: Bytes) -> BlockRegions:
+    """Specks given to their neighbours; those that are `known`, and pinholes among them, to the class of their `fate`."""
     touching = _touching(runs, regions, speck)
     value = regions.value.copy()
     value[speck] = BACKGROUND
-    taker = ~speck[touching.other] & (regions.value[touching.other] != NODATA)
-    last = walled[regions.value[touching.other]]
+    beside = regions.value[touching.other]
+    taker = ~speck[touching.other] | (beside == BACKGROUND)  # a pinhole takes as any background does
+    taker &= beside != NODATA
     others = np.zeros(len(speck), bool)
-    others[touching.one[taker & ~last]] = True
-    taker &= ~(last & others[touching.one])
-    takes = _longest(touching.one[taker], touching.other[taker], touching.length[taker], len(speck))
-    value[takes[0]] = regions.value[takes[1]]
+    others[touching.one[taker & ~walled[beside]]] = True
+    taker &= ~(walled[beside] & others[touching.one])
+    takes = _longest(touching.one[taker], beside[taker], touching.length[taker])
+    value[takes[0]] = takes[1]
+    value[known] = fate[known]
     return _remerged(runs, regions, value, touching)
 
 
-def _longest(one: Ints, other: Ints, length: Ints, count: int) -> tuple[Ints, Ints]:
-    """Each region of `one` with the region it shares most border with; of equals the first."""
-    pair, which = np.unique(one * count + other, return_inverse=True)
+def _longest(one: Ints, value: Bytes, length: Ints) -> tuple[Ints, Ints]:
+    """Each region of `one` with the class it shares most border with; of equals the lowest.
+
+    Not the region: what is one region beyond a seam may be two on this side of it.
+    """
+    pair, which = np.unique(one * 256 + value, return_inverse=True)
     shared = np.bincount(which, weights=length, minlength=len(pair))
-    one, other = pair // count, pair % count
-    order = np.lexsort((other, -shared, one))
+    one, best_value = pair // 256, pair % 256
+    order = np.lexsort((best_value, -shared, one))
     first = np.ones(len(order), bool)
     first[1:] = one[order[1:]] != one[order[:-1]]
     best = order[first]
-    return one[best], other[best]
+    return one[best], best_value[best]
 
 
 def _filled(runs: Runs, regions: BlockRegions, hole: Bools, min_hole: Ints) -> BlockRegions:

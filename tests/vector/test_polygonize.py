@@ -32,7 +32,7 @@ def blockwise(classes, block, folder, tolerance=0.0, *, raw=True):
         rows = classes[first : first + block]
         sides = (first > 0, first + block < len(classes))
         files.append(folder / f"{block}_{first}.npz")
-        part_files.save(files[-1], *block_part(rows, None, first, sides, NONE, tolerance))
+        part_files.save(files[-1], *block_part(rows, rows, None, first, sides, NONE, tolerance))
     regions = joined(files, block, classes.shape)
     everything = regions.value != 255
     chosen = Selection(everything, idle_of(files, regions, everything), NONE)

@@ -199,6 +199,41 @@ def test_specks_are_dropped_and_holes_filled_the_same_for_any_blocks(tmp_path, b
     assert sum(b.intersection(lawn).area for b in found["buildings"].geometry) == 0
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_small_goes_the_same_way_for_any_blocks(tmp_path, seed):
+    """Nothing is simplified or squared, which heeds the lattice of blocks."""
+    scenes = [
+        *(town(700, n) for n in range(4)),
+        *((noise(np.random.default_rng(n), (500, 400), smooth=n),) * 2 for n in (3, 6)),
+    ]
+    classes, confidence = scenes[seed]
+    found = []
+    for block in (700, 300, 131, 64):
+        how = VectorSettings(simplify_m=0.0, buildings=BuildingSettings(enabled=False), block_rows=block)
+        found.append(layers(make_job(tmp_path / str(block), classes, confidence % 101, how=how)))
+    for other in found[1:]:
+        for name, frame in found[0].items():
+            assert list(frame["id"]) == list(other[name]["id"])
+            assert frame.geometry.geom_equals(other[name].geometry).all()
+            if "confidence" in frame:
+                assert frame["confidence"].equals(other[name]["confidence"])
+
+
+def test_a_speck_too_long_for_the_first_look_goes_too(tmp_path):
+    """A hair of 200 pixels over a seam, and one of as many that goes on: neither is seen whole within 64 rows."""
+    classes = np.zeros((700, 60), np.uint8)
+    classes[:, :20] = 3
+    classes[250:450, 20] = 2
+    classes[100:660, 40] = 2
+    none = settings()
+    how = none.model_copy(update={"road": none.road.model_copy(update={"min_area_px": 250}), "block_rows": 350})
+    found = layers(make_job(tmp_path, classes, how=how))
+    (road,) = found["roads"].geometry
+    (lawn,) = found["green"].geometry
+    assert road.area == pytest.approx(560 * 0.09)
+    assert lawn.area == pytest.approx((700 * 20) * 0.09), "of equal borders the lowest class takes it"
+
+
 @pytest.mark.parametrize(
     "classes",
     [
