@@ -2,7 +2,7 @@
 
 import difflib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
@@ -77,11 +77,21 @@ def _unknown(loc: tuple[int | str, ...], model: type[BaseModel]) -> str:
 
 
 def _keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """Known keys of the settings at `path`."""
+    """Known keys of the settings at `path`, which goes through lists by number and through forms by their tag."""
+    models = [model]
     for part in path:
-        field = model.model_fields.get(str(part))
-        inner = field.annotation if field else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return []
-        model = inner
-    return list(model.model_fields)
+        inner = [
+            m for own in models if part in own.model_fields for m in _models_in(own.model_fields[str(part)].annotation)
+        ]
+        models = inner or [m for m in models if isinstance(part, int) or _is_tagged(m, part)]
+    return [key for m in models for key in m.model_fields]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
+
+
+def _is_tagged(model: type[BaseModel], tag: str) -> bool:
+    return any(tag in get_args(field.annotation) for field in model.model_fields.values())

@@ -5,6 +5,7 @@ import pytest
 from geoseg.config import RunSettings, load_settings
 from geoseg.errors import ConfigError
 from geoseg.legend import Legend
+from geoseg.train_config import load_train_config
 from geoseg.vectorize_config import VectorizeSettings, load_vectorize_settings
 from geoseg.yaml_file import read_yaml
 
@@ -70,6 +71,13 @@ def test_a_wrong_key_is_named_with_file_and_remedy(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ConfigError, match=message):
         load_settings(path, {})
+
+
+def test_a_wrong_key_of_a_source_is_named_with_the_nearest_of_its_form(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(DEFAULT.with_name("train").joinpath("voc.yaml").read_text().replace("root:", "rot:"))
+    with pytest.raises(ConfigError, match=r"unknown key 'sources\.0\.voc\.rot'; the nearest known key is 'root'"):
+        load_train_config(path)
 
 
 def test_one_size_of_a_rule_is_set_alone(tmp_path):

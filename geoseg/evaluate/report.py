@@ -71,6 +71,9 @@ def print_table(metrics: dict[str, Any], console: Console) -> None:
     )
     if metrics["not_labelled"]:
         console.print(f"not in the reference: {', '.join(metrics['not_labelled'])}", highlight=False, markup=False)
+    if metrics["of_no_class"]:
+        told = f"features of the reference of no class count as background: {metrics['of_no_class']}"
+        console.print(told, highlight=False, markup=False, soft_wrap=True)
 
 
 def _pixel_table(metrics: dict[str, Any]) -> Table:

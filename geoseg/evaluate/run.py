@@ -51,6 +51,8 @@ class _Comparison:
     known: tuple[bool, ...]
     """By class id: whether the reference labels it."""
     pixel_m: tuple[float, float]
+    of_no_class: str
+    """Features of the reference that count as background, as a user reads it; empty where all are of a class."""
     image: SceneReader | None = None
     """The scene, where it is given: where it has no data, nothing is known."""
 
@@ -109,6 +111,7 @@ def _scores(settings: EvaluateSettings, pair: _Comparison, shown: "_Shown | None
         "boundary_tolerance_m": settings.boundary_tolerance_m,
         "class_names": names,
         "not_labelled": [name for name, known in zip(names, pair.known, strict=True) if not known],
+        "of_no_class": pair.of_no_class,
         **pixel_scores(counts, names, pair.known),
         "objects": {pair.legend.category_names[k]: o.scores(settings.object_iou) for k, o in objects.items()},
         "roads": {
@@ -171,7 +174,7 @@ def _comparison(settings: EvaluateSettings) -> _Comparison:
     for name in (*wanted, *settings.layers, *(n for n in settings.values if n != "background")):
         legend.by_name(name)
     vectors = is_vector(settings.prediction), is_vector(settings.reference)
-    layers, only = _reference_layers(settings, legend, wanted) if vectors[1] else ({}, None)
+    layers, only, of_no_class = _reference_layers(settings, legend, wanted) if vectors[1] else ({}, None, "")
     labelled = tuple(layers) if vectors[1] else wanted
     grid = _grid(settings, vectors)
     width = settings.line_width_m
@@ -189,7 +192,7 @@ def _comparison(settings: EvaluateSettings) -> _Comparison:
     known = (True, *(c.name in labelled for c in legend))
     shape = (grid.height, grid.width)
     pixel_m = ground_pixel_size_m(Affine(*grid.transform), grid.crs_wkt, shape)
-    return _Comparison(prediction, reference, grid, legend, known, pixel_m)
+    return _Comparison(prediction, reference, grid, legend, known, pixel_m, of_no_class)
 
 
 def _numbers(settings: EvaluateSettings) -> list[int]:
@@ -204,10 +207,10 @@ def _numbers(settings: EvaluateSettings) -> list[int]:
 
 def _reference_layers(
     settings: EvaluateSettings, legend: Legend, wanted: tuple[str, ...]
-) -> tuple[dict[str, str], ClassField | None]:
-    """Class → layer of a reference of vectors, and which features of it count."""
+) -> tuple[dict[str, str], ClassField | None, str]:
+    """Class → layer of a reference of vectors, which features of it count, and which are of no class."""
     if settings.class_field is None:
-        return layers_by_class(settings.reference, legend, settings.layers, wanted), None
+        return layers_by_class(settings.reference, legend, settings.layers, wanted), None, ""
     there = layer_names(settings.reference)
     if len(there) != 1:
         raise ConfigError(
@@ -215,10 +218,10 @@ def _reference_layers(
         )
     classes = [n for n in wanted if n in settings.values] if settings.values else wanted
     field = ClassField(settings.class_field, settings.values)
-    _, wrong = unnamed_words([settings.reference], field, legend.category_names[1:])
+    others, wrong = unnamed_words([settings.reference], field, legend.category_names[1:])
     if wrong:
         raise ConfigError(f"{settings.reference}: {wrong}")
-    return dict.fromkeys(classes, there[0]), field
+    return dict.fromkeys(classes, there[0]), field, others
 
 
 def _grid(settings: EvaluateSettings, vectors: tuple[bool, bool]) -> PixelGrid:

@@ -215,7 +215,7 @@ def _table(chunk: geopandas.GeoDataFrame, layer: Layer, schema: pa.Schema) -> pa
 def _column(chunk: geopandas.GeoDataFrame, layer: Layer, name: str, schema: pa.Schema) -> pa.Array:
     wanted = schema.field(name).type
     try:
-        return pa.array(chunk[name], type=wanted, from_pandas=True)
+        return pa.array(chunk[name].to_numpy(), type=wanted, from_pandas=True)
     except (pa.ArrowException, UnicodeError) as exc:
         raise OutputError(f"layer '{layer.name}': column '{name}' is not {wanted}: {exc}.") from exc
 

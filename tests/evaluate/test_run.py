@@ -87,6 +87,7 @@ def test_one_layer_for_all_classes_is_the_same_truth(files, tmp_path, kinds, val
     got = compared(files, "map.tif", tmp_path / "one.gpkg", class_field="kind", values=values)
     assert got["confusion"] == compared(files, "map.tif", "truth.gpkg")["confusion"]
     assert got["not_labelled"] == []
+    assert got["of_no_class"] == ""
 
 
 def test_only_the_named_values_of_a_field_are_labelled(files, tmp_path):
@@ -95,6 +96,7 @@ def test_only_the_named_values_of_a_field_are_labelled(files, tmp_path):
     gpd.GeoDataFrame(pd.concat(parts, ignore_index=True), crs=parts[0].crs).to_file(tmp_path / "roofs.gpkg")
     got = compared(files, "map.tif", tmp_path / "roofs.gpkg", class_field="kind", values={"building": [7]})
     assert got["not_labelled"] == ["road", "green"]
+    assert got["of_no_class"] == f"{len(parts[1])} nothing"
     assert got["confusion"] == compared(files, "map.tif", "truth.gpkg", classes=("building",))["confusion"]
 
 
