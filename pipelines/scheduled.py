@@ -87,7 +87,10 @@ def _run(settings: RunSettings, settle_s: float) -> dict[str, Any]:
         "exit_code": run.exit_code,
         "waiting": waiting,
         "counts": dict(Counter(r.status for r in run.results)),
-        "scenes": [{"name": r.name, "path": r.path, "status": r.status, "reason": r.reason} for r in run.results],
+        "scenes": [
+            {"name": r.name, "path": r.path, "status": r.status, "reason": r.reason, "warnings": r.warnings}
+            for r in run.results
+        ],
     }
 
 

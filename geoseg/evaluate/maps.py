@@ -16,7 +16,10 @@ from geoseg.legend import NODATA, Legend, LegendClass
 from geoseg.raster.aligned import AlignedReader, PixelGrid
 from geoseg.vector.features import ClassField, drawn, of_class, read_features, valid
 from geoseg.vector.formats import is_vector_file
-from geoseg.vector.measure import Ground, widened
+from geoseg.vector.measure import Ground, ground_pixel_size_m, widened
+
+_TRUE = 0.01
+"""Scales that differ by less from 1 are those of the ground: UTM's do by 0.001."""
 
 _MOST_PX = 400_000
 """Side of the grid that vectors are compared on."""
@@ -204,14 +207,17 @@ def layers_by_class(path: Path, legend: Legend, named: Mapping[str, str], wanted
 
 
 def bounds_grid(paths: tuple[Path, Path], pixel_size_m: float) -> PixelGrid:
-    """A grid over all features of two files of vectors, in the CRS of the second if that is metric, else in UTM."""
+    """A grid over all features of two files of vectors, in the CRS of the second if its metres are those of the ground.
+
+    Else, as in Web Mercator, in UTM.
+    """
     of_file = [[geopandas.read_file(p.resolve(), layer=name) for name in layer_names(p)] for p in reversed(paths)]
     of_file = [[own for f in frames if f.crs is not None and len(own := f[drawn(f)])] for frames in of_file]
     frames = [frame for frames in of_file for frame in frames]
     if not frames:
         raise ConfigError(f"{paths[0]} and {paths[1]}: no feature with a CRS, so there is nothing to compare.")
     crs = frames[0].crs
-    if not (crs.is_projected and crs.axis_info[0].unit_name == "metre"):
+    if not (crs.is_projected and crs.axis_info[0].unit_name == "metre" and _is_true(frames[0])):
         crs = frames[0].estimate_utm_crs()
     boxes = np.array([f.to_crs(crs).total_bounds for f in frames])
     if not np.isfinite(boxes).all():
@@ -231,6 +237,13 @@ def bounds_grid(paths: tuple[Path, Path], pixel_size_m: float) -> PixelGrid:
         )
     top = south + height * pixel_size_m
     return PixelGrid(height, width, crs.to_wkt(), (pixel_size_m, 0.0, float(west), 0.0, -pixel_size_m, float(top)))
+
+
+def _is_true(frame: geopandas.GeoDataFrame) -> bool:
+    """Whether the metres of its CRS are those of the ground where it lies."""
+    west, south, east, north = frame.total_bounds
+    around_middle = Affine(1, 0, (west + east) / 2 - 0.5, 0, -1, (south + north) / 2 + 0.5)
+    return bool(np.allclose(ground_pixel_size_m(around_middle, frame.crs.to_wkt(), (1, 1)), 1, atol=_TRUE))
 
 
 def _box(grid: PixelGrid) -> Any:

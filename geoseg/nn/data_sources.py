@@ -3,6 +3,7 @@
 Everything that is wrong with a source is said here, before the first epoch.
 """
 
+import glob
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -122,7 +123,8 @@ def _rasters(source: RasterSource, config: TrainConfig) -> Iterator[LabelledScen
 
 
 def _vectors(source: VectorSource, config: TrainConfig) -> Iterator[LabelledScene]:
-    label_paths: dict[Path, None] = {}  # once each: images may share one
+    remarks: list[str] = []
+    astray: dict[Path, bool] = {}  # label file → whether no image has a feature of it; images may share one
     for path in _images(source, source.images):
         image, valid, grid = read_geotiff(path, config.bands, config.dtype, source.bands)
         if grid is None:
@@ -130,17 +132,23 @@ def _vectors(source: VectorSource, config: TrainConfig) -> Iterator[LabelledScen
                 f"{path}: no CRS, so vector labels cannot be laid over it. Set it with gdal_edit.py -a_srs."
             )
         label_path = _label_path(source, path)
-        label_paths[label_path] = None
-        label = paint_vectors(label_path, source, config.legend, grid)
-        yield _scene(source, config, path, image, label, grid, valid)
-    if left_out := check_words(label_paths, source, config.legend):
+        painted = paint_vectors(label_path, source, config.legend, grid)
+        astray[label_path] = astray.get(label_path, True) and painted.astray
+        remarks += [text] if (text := painted.remark(path)) else []
+        yield _scene(source, config, path, image, painted.label, grid, valid)
+    for path, all_are in astray.items():
+        if all_are:
+            raise TrainingError(f"{path}: no feature overlaps the ground of an image; check the CRS of both.")
+    for remark in remarks:
+        say(remark)
+    if left_out := check_words(astray, source, config.legend):
         say(left_out)
-    for path in label_paths:
-        edited = path.with_name(f"{path.stem}.edited{path.suffix}")
-        if edited.is_file():
+    for path in astray:
+        edited = path.parent.glob(f"{glob.escape(path.stem)}.edited*{path.suffix}")
+        if names := [p.name for p in sorted(edited, key=lambda p: p.stat().st_mtime)]:
             say(
-                f"{edited}: corrections that were set aside are not trained on. Put them in the place of the labels if they "
-                "should be."
+                f"{path}: corrections that were set aside ({', '.join(names)}; the newest last) are not trained on. Put them in "
+                "its place if they should be."
             )
 
 

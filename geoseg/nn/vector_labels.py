@@ -1,6 +1,7 @@
 """Vector labels of a training as pixels."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,36 @@ from geoseg.vector.features import ClassField, of_class, read_features, unnamed_
 from geoseg.vector.formats import is_vector_file
 from geoseg.vector.measure import Ground, widened
 
+_LEAST_SHARE = 0.5
+"""An image of which less than this lies within the box around its labels was perhaps never labelled whole."""
 
-def paint_vectors(path: Path, source: VectorSource, legend: Legend, grid: ImageGrid) -> NDArray[np.uint8]:
-    """(H, W) class ids of the features in `path`; where several lie, the class of the lower id is on top.
 
-    A file without any feature says that there is nothing. Raises ConfigError where a layer or a field is missing, or the
-    file is not what it is named, and TrainingError where no feature overlaps the image.
+@dataclass(frozen=True, slots=True, eq=False)
+class Painted:
+    """The labels of an image."""
+
+    label: NDArray[np.uint8]
+    """(H, W) class ids; where several features lie, the class of the lower id is on top."""
+    astray: bool
+    """Whether there are features, but none on the image."""
+    share: float
+    """Of the image that lies within the box around all features; 1 where there is none."""
+
+    def remark(self, image: Path) -> str:
+        """What is worth a word, if anything."""
+        if self.astray:
+            return f"{image}: no feature of its labels lies on it, so all of it counts as background."
+        if self.share < _LEAST_SHARE:
+            return (
+                f"{image}: {1 - self.share:.0%} of it lie outside of the ground of its labels, and count as background."
+            )
+        return ""
+
+
+def paint_vectors(path: Path, source: VectorSource, legend: Legend, grid: ImageGrid) -> Painted:
+    """The features in `path` on an image; a file without any feature says that there is nothing.
+
+    Raises ConfigError where a layer or a field is missing, and TrainingError where the file is not what it is named.
     """
     if not is_vector_file(path):
         raise TrainingError(f"{path}: labels must be a GeoPackage or a GeoJSON. Save it as one of them in QGIS.")
@@ -34,9 +59,12 @@ def paint_vectors(path: Path, source: VectorSource, legend: Legend, grid: ImageG
         if c.name in features and (shapes := _on_image(features[c.name], source, grid)):
             rasterize(shapes, out=label, transform=grid.transform, default_value=c.id)
             painted += len(shapes)
-    if not painted and any(map(len, features.values())):
-        raise TrainingError(f"{path}: no feature overlaps the image's ground; check the CRS of both.")
-    return label
+    drawn = [frame.total_bounds for frame in features.values() if len(frame)]
+    if not drawn:
+        return Painted(label, astray=False, share=1.0)
+    ends = np.array(drawn)
+    around, own = shapely.box(*ends[:, :2].min(axis=0), *ends[:, 2:].max(axis=0)), _outline(grid)
+    return Painted(label, astray=not painted, share=shapely.area(own & around) / shapely.area(own))
 
 
 def check_words(paths: Iterable[Path], source: VectorSource, legend: Legend) -> str:
@@ -64,10 +92,14 @@ def _by_class(path: Path, source: VectorSource, legend: Legend, grid: ImageGrid)
     }
 
 
+def _outline(grid: ImageGrid) -> Any:
+    height, width = grid.shape
+    return shapely.Polygon([grid.transform @ p for p in ((0, 0), (width, 0), (width, height), (0, height))])
+
+
 def _on_image(features: geopandas.GeoDataFrame, source: VectorSource, grid: ImageGrid) -> list[Any]:
     """The shapes that lie on an image; lines as wide as their field `width_m`, or the source, says."""
-    height, width = grid.shape
-    outline = shapely.Polygon([grid.transform @ p for p in ((0, 0), (width, 0), (width, height), (0, height))])
+    outline = _outline(grid)
     line = features.geom_type.isin(["LineString", "MultiLineString"])
     areas = valid(features[~line].iloc[features[~line].sindex.query(outline)])
     ground = Ground.of(grid.transform, grid.crs_wkt, grid.shape)

@@ -64,6 +64,17 @@ class PixelGrid:
         off = max(abs(row - round(row)), abs(col - round(col)))
         return (round(row), round(col)) if far <= _OFF_PX and off <= _OFF_PX else None
 
+    def unlike(self, other: "PixelGrid") -> str:
+        """In what `other` is not part of the same lattice, in a few words."""
+        if not self._has_the_crs_of(other):
+            here, there = (CRS.from_wkt(g.crs_wkt).to_string()[:40] for g in (self, other))
+            return f"its CRS is {there}, not {here}"
+        (a, _, c, _, e, f), (a2, _, c2, _, e2, f2) = self.transform, other.transform
+        if max(abs(e2 / e - 1) * other.height, abs(a2 / a - 1) * other.width) > _OFF_PX:
+            return f"its pixels are {a2:.6g} × {-e2:.6g}, not {a:.6g} × {-e:.6g}"
+        down, across = (abs(n - round(n)) for n in ((f2 - f) / e, (c2 - c) / a))
+        return f"it is shifted by {max(down, across):.2f} of a pixel"
+
     def _has_the_crs_of(self, other: "PixelGrid") -> bool:
         """Whether the corners of `other` have the same numbers in both CRS: each program writes a CRS in its own way."""
         here, there = CRS.from_wkt(self.crs_wkt), CRS.from_wkt(other.crs_wkt)

@@ -8,6 +8,7 @@ a.tif ┌───────┐
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def mosaic_of(files: Sequence[Scene], limits: Limits | None = None) -> Scene:
         BrokenRaster: a rectangle around the files beyond the limits.
     """
     limits = limits or Limits()
-    offsets = np.array([_offset(files[0], file) for file in files])
+    offsets = np.array(_offsets(files))
     sizes = np.array([(file.height, file.width) for file in files])
     start, stop = offsets.min(axis=0), (offsets + sizes).max(axis=0)
     height, width = (int(n) for n in stop - start)
@@ -65,25 +66,39 @@ def mosaic_of(files: Sequence[Scene], limits: Limits | None = None) -> Scene:
     )
 
 
-def _offset(first: Scene, file: Scene) -> tuple[int, int]:
-    """Row and column of a file's first pixel, counted from those of the first file."""
-    if not file.crs_wkt:
+def _offsets(files: Sequence[Scene]) -> list[tuple[int, int]]:
+    """Row and column of the first pixel of each file, counted from those of the first file."""
+    for file in files:
+        if not file.crs_wkt:
+            raise NotGeoreferenced(
+                f"{file.path}: no CRS, but the files of a mosaic need one to be laid side by side. Set it with "
+                "gdal_edit.py -a_srs."
+            )
+    common, count = Counter(file.dtype for file in files).most_common(1)[0]
+    for file in files:
+        if file.dtype != common:
+            raise ContractError(
+                f"{file.path}: pixels of type {file.dtype}, but {count} of the {len(files)} files of the mosaic have {common}. "
+                "Convert it with gdal_translate -ot."
+            )
+    found = _offsets_from(files[0], files)
+    if None in found:
+        # The odd one is to be named, and that may be the first.
+        other = files[found.index(None)]
+        back = _offsets_from(other, files)
+        first, found = (files[0], found) if found.count(None) <= back.count(None) else (other, back)
+        odd = files[found.index(None)]
         raise NotGeoreferenced(
-            f"{file.path}: no CRS, but the files of a mosaic need one to be laid side by side. Set it with "
-            "gdal_edit.py -a_srs."
+            f"{odd.path}: its pixels do not lie on the lattice of the mosaic, on which {len(files) - found.count(None)} of "
+            f"its {len(files)} files lie, such as {first.path}: "
+            f"{PixelGrid.of_scene(first).unlike(PixelGrid.of_scene(odd))}. Warp it there with gdalwarp -t_srs -tr -te, or leave it out."
         )
-    if file.dtype != first.dtype:
-        raise ContractError(
-            f"{file.path}: pixels of type {file.dtype}, but {first.path} of the same mosaic has {first.dtype}. Convert "
-            "them to one type with gdal_translate -ot."
-        )
-    offset = PixelGrid.of_scene(first).offset_of(PixelGrid.of_scene(file))
-    if offset is None:
-        raise NotGeoreferenced(
-            f"{file.path}: its pixels do not lie on the lattice of {first.path} (another CRS, another pixel size, or shifted "
-            "by a part of a pixel), but those of a mosaic must. Warp both to one with gdalwarp -t_srs -tr -tap."
-        )
-    return offset
+    return [offset for offset in found if offset is not None]
+
+
+def _offsets_from(first: Scene, files: Sequence[Scene]) -> list[tuple[int, int] | None]:
+    grid = PixelGrid.of_scene(first)
+    return [grid.offset_of(PixelGrid.of_scene(file)) for file in files]
 
 
 def _identity(parts: tuple[Part, ...]) -> str:

@@ -20,7 +20,7 @@ from geoseg.run.lock import locked
 from geoseg.run.manifest import versions, write_manifest
 from geoseg.run.plan import RunPlan, ScenePlan, one_line, plan_run, renewed
 from geoseg.run.report import Reporter, open_reporter
-from geoseg.run.scene_run import Observer, SceneResult
+from geoseg.run.scene_run import Observer, SceneResult, unreadable_told
 from geoseg.threads import terminable
 
 EXIT_DONE = 0
@@ -97,8 +97,10 @@ def _run(plan: RunPlan, cluster: Cluster | None, report: Reporter, journal: Jour
 
 def _unchanged(scene: ScenePlan) -> SceneResult:
     outputs = tuple(str(p) for p in scene.outputs.all)
+    lost = unreadable_told((ledger.last_record(scene.work) or {}).get("unreadable", 0))
+    warnings = (*scene.warnings, *lost)
     return SceneResult(
-        name=scene.name, path=str(scene.scene.path), status="up to date", outputs=outputs, warnings=scene.warnings
+        name=scene.name, path=str(scene.scene.path), status="up to date", outputs=outputs, warnings=warnings
     )
 
 
@@ -106,7 +108,7 @@ def _all_results(plan: RunPlan, mapped: list[SceneResult]) -> list[SceneResult]:
     """Refused scenes first, then those that are over, in the order of the plan."""
     place = {scene.name: i for i, scene in enumerate(plan.scenes)}
     refused = [
-        SceneResult(name=one_line(r.path.stem), path=one_line(str(r.path)), status="refused", reason=r.reason)
+        SceneResult(name=one_line(r.name or r.path.stem), path=one_line(str(r.path)), status="refused", reason=r.reason)
         for r in plan.refusals
     ]
     return refused + sorted(mapped, key=lambda result: place[result.name])

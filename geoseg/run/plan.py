@@ -99,6 +99,8 @@ class Refusal:
 
     path: Path
     reason: str
+    name: str = ""
+    """Of a mosaic."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,13 +221,15 @@ class _Layout:
             try:
                 return [self._lay_out(name, found)], []
             except (SceneError, OutputError) as exc:
-                refused.append(Refusal(files[0].absolute(), one_line(str(exc))))
+                mosaic = "" if self.settings.mosaic is None else name
+                refused.append(Refusal(files[0].absolute(), one_line(str(exc)), mosaic))
         elif self.settings.mosaic is not None:
             folder = Path(os.path.commonpath([path.absolute().parent for path in files]))
             reason = (
-                f"{folder}: mosaic '{name}' would have holes, for {len(refused)} of its {len(files)} files are refused."
+                f"{folder}: mosaic '{name}' would have holes, for {len(refused)} of its {len(files)} files are refused. Mend "
+                "them, or name only the others."
             )
-            refused.append(Refusal(folder, one_line(reason)))
+            refused.append(Refusal(folder, one_line(reason), name))
         return [], refused
 
     def _inspect(self, path: Path) -> Scene:
@@ -281,6 +285,7 @@ class _Layout:
         planned = what_is_left(planned, settings, self.workers)
         if not planned.done:
             _check_not_of_another(planned)
+            planned = replace(planned, warnings=(*planned.warnings, *_gone(planned)))
             if settings.format == "geopackage":
                 _check_closed(planned)
         return planned
@@ -412,6 +417,16 @@ def _check_not_of_another(scene: ScenePlan) -> None:
             f"{path}: its outputs {scene.name}.* would overwrite those of {other}, mapped here before. "
             f"Choose another output folder, or remove {scene.work}."
         )
+
+
+def _gone(scene: ScenePlan) -> tuple[str, ...]:
+    """A word on files of a mosaic that its last map shows and that are not there now: perhaps a share is away."""
+    before = (ledger.last_record(scene.work) or {}).get("files", [])
+    gone = sorted(set(before) - {file.path.name for file in scene.scene.files})
+    if not gone or not scene.scene.parts:
+        return ()
+    more = f" and {len(gone) - 3} more" if len(gone) > 3 else ""
+    return (f"no longer in the mosaic, but on the map that is replaced: {', '.join(gone[:3])}{more}",)
 
 
 def auto_strip_rows(tile_rows: int, workers: int) -> int:

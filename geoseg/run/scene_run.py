@@ -200,6 +200,7 @@ class SceneRun:
         status: Literal["partial", "done"] = "partial" if self._failed else "done"
         if self._run.settings.on_bad_block == "nodata":
             self._unreadable = ledger.unreadable(plan.work, plan.strips)
+            self._warn(unreadable_told(self._unreadable))
         try:
             self._warn(drop_outdated(plan.work, plan.fingerprint, self._run.output, self._digests))
             ledger.finish(plan.work, self._record(status))
@@ -226,6 +227,7 @@ class SceneRun:
             "unreadable": self._unreadable,
             "path": redacted(path),
             "path_sha256": sha256_json(path),
+            "files": [file.path.name for file in plan.scene.files],
             "failed_rows": {self._rows(i): reason for i, reason in self._failed.items()},
             "layers": published.layers if published else {},
             "sha256": sha256,
@@ -249,10 +251,7 @@ class SceneRun:
 
     def _end(self, status: Literal["done", "partial", "failed"], reason: str) -> None:
         plan = self.plan
-        warnings = [*plan.warnings]
-        if self._unreadable:
-            warnings.append(f"{self._unreadable:,} pixels lie in blocks that cannot be decoded: taken as nodata")
-        warnings += self._warnings
+        warnings = (*plan.warnings, *self._warnings)
         self.over = True
         self.ready.clear()
         result = SceneResult(
@@ -264,10 +263,15 @@ class SceneRun:
             pixels=plan.pending_pixels - sum(self._pixels(plan.strips[i]) for i in self._failed),
             seconds=round(time.perf_counter() - self._started, 3),
             outputs=tuple(str(p) for p in plan.outputs.all) if status != "failed" else (),
-            warnings=tuple(warnings),
+            warnings=warnings,
         )
         self._tell(result)
         self._observe("scene_over", {"name": plan.name, "status": status, "reason": reason})
+
+
+def unreadable_told(pixels: int) -> tuple[str, ...]:
+    """What a map says of pixels whose blocks could not be decoded, if there are any."""
+    return (f"{pixels:,} pixels lie in blocks that cannot be decoded: taken as nodata",) if pixels else ()
 
 
 def provenance(run: RunPlan, plan: ScenePlan, runtime: Runtime) -> dict[str, Any]:

@@ -123,6 +123,18 @@ def test_vectors_alone_make_their_own_grid(files):
     assert found["classes"]["road"]["iou"] == pytest.approx(a.intersection(b).area / a.union(b).area, abs=1e-6)
 
 
+def test_pixels_of_vectors_are_metres_on_the_ground_in_web_mercator(files, tmp_path):
+    for name in ("map", "truth"):
+        for layer in ("buildings", "roads", "green"):
+            frame = gpd.read_file(files / f"{name}.gpkg", layer=layer).to_crs(3857)
+            frame.to_file(tmp_path / f"{name}.gpkg", layer=layer)
+    found = compared(tmp_path, "map.gpkg", "truth.gpkg", pixel_size_m=0.25)
+    assert found["grid"]["pixel_m"] == pytest.approx([0.25] * 2, rel=1e-3)
+    assert found["accuracy"] == pytest.approx(
+        compared(files, "map.gpkg", "truth.gpkg", pixel_size_m=0.25)["accuracy"], abs=0.01
+    )
+
+
 def test_a_reference_with_one_class_says_nothing_about_the_others(files, tmp_path):
     outlines(squares(4)[1] == 1).to_file(tmp_path / "houses.geojson")
     found = compared(files, "truth.tif", tmp_path / "houses.geojson", classes=("building",))

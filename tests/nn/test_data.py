@@ -310,7 +310,28 @@ def test_corrections_that_were_set_aside_are_told(tmp_path, capfd):
     assert capfd.readouterr().err == ""
     shutil.copy(root / "a1.gpkg", root / "a1.edited.gpkg")
     read(tmp_path, source("vectors", root))
-    assert "a1.edited.gpkg: corrections that were set aside are not trained on" in capfd.readouterr().err
+    told = capfd.readouterr().err
+    assert "a1.gpkg: corrections that were set aside (a1.edited.gpkg; the newest last) are not trained on" in told
+
+
+def test_an_image_beside_its_labels_is_told(tmp_path, capfd):
+    """One map of several images, of which it holds some: elsewhere nothing is known, though it counts as background."""
+    root = MAKERS["vectors"](tmp_path / "a")
+    everything = [gpd.read_file(root / "a0.gpkg", layer=name) for name in ("buildings", "roads", "green")]
+    for name, frame in zip(("buildings", "roads", "green"), everything, strict=True):
+        frame.to_file(root / "one.gpkg", layer=name)
+    with rasterio.open(root / "a0.tif") as src:
+        profile, half = src.profile, src.transform @ Affine.translation(0, 0.8 * src.height)
+    with rasterio.open(root / "a1.tif", "w", **profile | {"transform": half}) as dst:
+        dst.write(np.ones((3, profile["height"], profile["width"]), np.uint8))
+    with rasterio.open(root / "a2.tif", "w", **profile | {"transform": half @ Affine.translation(0, 5000)}) as dst:
+        dst.write(np.ones((3, profile["height"], profile["width"]), np.uint8))
+    read(tmp_path, source("vectors", root) | {"labels": "one.gpkg"})
+    told = capfd.readouterr().err
+    assert "a0.tif" not in told
+    assert "a1.tif: 9" in told
+    assert "% of it lie outside of the ground of its labels, and count as background." in told
+    assert "a2.tif: no feature of its labels lies on it, so all of it counts as background." in told
 
 
 def test_label_rasters_of_another_size_are_refused(tmp_path):
@@ -343,7 +364,7 @@ def test_polygons_that_cross_themselves_are_painted_as_an_evaluation_sees_them(t
     gpd.GeoDataFrame(geometry=[eight, spike], crs="EPSG:32633").to_file(path, layer="houses")
     one = load_train_config(settings(tmp_path, source("vectors", tmp_path) | {"layers": {"building": "houses"}}))
     grid = read_geotiff(tmp_path / "a0.tif", ("red", "green", "blue"), "uint8")[2]
-    label = paint_vectors(path, one.sources[0], one.legend, grid)
+    label = paint_vectors(path, one.sources[0], one.legend, grid).label
     table = PixelGrid.of(tmp_path / "a0.tif")
     seen = VectorMap(path, table, one.legend, {"building": "houses"}, line_width_m=6.0).rows(0, SIDE)
     assert (label == seen).all()
@@ -364,7 +385,7 @@ def test_words_of_somebody_else_do_not_hide_a_shared_layer(tmp_path):
     config = load_train_config(settings(tmp_path, one, classes=legend))
     for words, expected in ((["residential"], label == 1), (["paved"], label == 1), (["dirt"], label == 7)):
         shapes.assign(**{"class": (words * len(shapes))[: len(shapes)]}).to_file(tmp_path / "a0.gpkg", layer="roads")
-        found = paint_vectors(tmp_path / "a0.gpkg", config.sources[0], config.legend, grid)
+        found = paint_vectors(tmp_path / "a0.gpkg", config.sources[0], config.legend, grid).label
         assert ((found == 1) == expected).all()
 
 
@@ -393,7 +414,7 @@ def test_lines_are_as_wide_on_the_ground_in_degrees(tmp_path):
         )
         one = load_train_config(settings(tmp_path, source("vectors", tmp_path) | {"layers": {"road": "roads"}}))
         grid = ImageGrid(transform, pyproj.CRS("EPSG:4326").to_wkt(), (size, size))
-        label = paint_vectors(path, one.sources[0], one.legend, grid)
+        label = paint_vectors(path, one.sources[0], one.legend, grid).label
         assert (label == 2).sum(axis=across).max() == pytest.approx(24, abs=1)
 
 

@@ -94,6 +94,9 @@ def test_what_is_unchanged_is_left_and_a_changed_file_is_mapped(parts, color_mod
     with rasterio.open(folder / "2.tif", "r+") as dst:
         dst.write(dst.read()[:, ::-1])
     assert map_scenes(settings(folder, out, color_model)).results[0].status == "done"
+    (folder / "0.tif").unlink()
+    (scene,) = plan_run(settings(folder, out, color_model), 0).scenes
+    assert scene.warnings == ("no longer in the mosaic, but on the map that is replaced: 0.tif",)
 
 
 def test_one_bad_file_refuses_the_mosaic(parts, color_model, tmp_path):
@@ -108,7 +111,11 @@ def test_one_bad_file_refuses_the_mosaic(parts, color_model, tmp_path):
     assert [r.status for r in done.results] == ["refused"] * 2
     first, second = (r.reason for r in done.results)
     assert first.startswith(str(folder / "1.tif"))
-    assert second == f"{folder}: mosaic 'town' would have holes, for 1 of its 4 files are refused."
+    assert (
+        second
+        == f"{folder}: mosaic 'town' would have holes, for 1 of its 4 files are refused. Mend them, or name only the others."
+    )
+    assert [r.name for r in done.results] == ["1", "town"]
     assert not (tmp_path / "out" / "town_classes.tif").exists()
 
 
