@@ -8,8 +8,10 @@ a.tif ┌───────┐
 
 import hashlib
 import os
+import resource
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,8 +42,22 @@ def mosaic_of(files: Sequence[Scene], limits: Limits | None = None) -> Scene:
             f"{folder}: a mosaic of {width} × {height} pixels, over the limit of {limits.max_pixels:,}. Make one of each "
             "place, or give `geoseg map` a higher limits.max_pixels."
         )
-    parts = tuple(Part(file, int(row), int(col)) for file, (row, col) in zip(files, offsets - start, strict=True))
-    a, b, c, d, e, f = files[0].transform
+    # One string for all that spell the CRS alike: a mosaic travels with each of its strips.
+    alike = {file.crs_wkt: file.crs_wkt for file in reversed(files)}
+    parts = tuple(
+        Part(
+            replace(
+                file,
+                crs_wkt=alike[file.crs_wkt],
+                colors=files[0].colors if file.colors == files[0].colors else file.colors,
+            ),
+            int(row),
+            int(col),
+        )
+        for file, (row, col) in zip(files, offsets - start, strict=True)
+    )
+    a, b, _, d, e, _ = files[0].transform
+    top, left = (files[int(i)] for i in offsets.argmin(axis=0))  # their origins are taken as they are, to the last bit
     return Scene(
         path=folder,
         height=height,
@@ -55,7 +71,7 @@ def mosaic_of(files: Sequence[Scene], limits: Limits | None = None) -> Scene:
         mask_file=None,
         has_mask=any(file.has_mask for file in files),
         crs_wkt=files[0].crs_wkt,
-        transform=(a, b, c + a * int(start[1]), d, e, f + e * int(start[0])),
+        transform=(a, b, left.transform[2], d, e, top.transform[5]),
         block_height=max(file.block_height for file in files),
         block_width=max(file.block_width for file in files),
         unwritten_blocks=sum(file.unwritten_blocks for file in files),
@@ -136,6 +152,13 @@ def open_rows(scene: Scene, bands: tuple[int, ...], *, tolerant: bool = False) -
     return kind(scene, bands, tolerant=tolerant)
 
 
+def _allow_open_files() -> None:
+    """As many as the system lets this process ask for: a wide mosaic of small files has many side by side."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 class MosaicReader:
     """Reads rows of a mosaic in order as a `SceneReader` does those of a file. One reader per thread.
 
@@ -150,6 +173,7 @@ class MosaicReader:
         self._open: dict[int, SceneReader] = {}
         self._closed: dict[int, SceneReader] = {}  # they know what was lost
         self._cache = cache_bytes(scene)
+        _allow_open_files()
         self._buffers = [self._buffer(0)] * 2
 
     def close(self) -> None:
@@ -176,8 +200,9 @@ class MosaicReader:
     def lost_pixels(self, start: int, stop: int) -> int:
         """Pixels of rows start … stop − 1 of the files whose block could not be decoded."""
         parts = self._scene.parts
-        readers = (*self._closed.items(), *self._open.items())
-        return sum(reader.lost_pixels(start - parts[i].row, stop - parts[i].row) for i, reader in readers)
+        # Those that are open first: while a thread reads on, one may be closed between the two, and is found again.
+        readers = dict(self._open) | dict(self._closed)
+        return sum(r.lost_pixels(start - parts[i].row, stop - parts[i].row) for i, r in readers.items())
 
     def _lay(self, out: Rows, part: Part, reader: SceneReader) -> None:
         """Lay a file over what lies below it; where it has no data, that stays, and where nothing lies its own pixels do."""
@@ -199,9 +224,10 @@ class MosaicReader:
         return self._open[index]
 
     def _close(self, index: int) -> None:
-        if (reader := self._open.pop(index, None)) is not None:
+        if (reader := self._open.get(index)) is not None:
             reader.close()
             self._closed[index] = reader
+            del self._open[index]
             set_cache(self._cache)
 
     def _next_buffer(self, start: int, stop: int) -> Rows:

@@ -150,9 +150,9 @@ def _scene(path: Path, src: Any, blocks: BlockTable, limits: Limits, *, optional
     )
 
 
-def was_replaced(scene: Scene) -> bool:
-    """Whether another file, or another mask, is in the place of a scene now; one that went away is none."""
-    return any(map(_was_replaced, scene.files))
+def replaced(scene: Scene) -> Path | None:
+    """A file of a scene in whose place another file, or another mask, is now; one that went away was not replaced."""
+    return next((file.path for file in scene.files if _was_replaced(file)), None)
 
 
 def _was_replaced(file: Scene) -> bool:

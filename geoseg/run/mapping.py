@@ -97,7 +97,7 @@ def _run(plan: RunPlan, cluster: Cluster | None, report: Reporter, journal: Jour
 
 def _unchanged(scene: ScenePlan) -> SceneResult:
     outputs = tuple(str(p) for p in scene.outputs.all)
-    lost = unreadable_told((ledger.last_record(scene.work) or {}).get("unreadable", 0))
+    lost = unreadable_told((ledger.last_record(scene.work) or {}).get("unreadable", 0), scene)
     warnings = (*scene.warnings, *lost)
     return SceneResult(
         name=scene.name, path=str(scene.scene.path), status="up to date", outputs=outputs, warnings=warnings

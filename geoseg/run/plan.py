@@ -176,9 +176,9 @@ def _groups(files: list[Path], settings: RunSettings) -> dict[str, tuple[Path, .
         return {name: (path,) for path, name in name_scenes(files).items()}
     if (name := safe_name(settings.mosaic)) != settings.mosaic:
         raise ConfigError(
-            f"mosaic is '{settings.mosaic}', but its outputs are called so. Give it a name such as {name}."
+            f"mosaic: '{one_line(settings.mosaic)}' cannot be the name of its outputs. Give it another, such as {name}."
         )
-    return {name: tuple(files)} if files else {}
+    return {name: tuple(sorted(files, key=real))} if files else {}
 
 
 def renewed(plan: RunPlan, workers: int) -> RunPlan:
@@ -221,16 +221,17 @@ class _Layout:
             try:
                 return [self._lay_out(name, found)], []
             except (SceneError, OutputError) as exc:
-                mosaic = "" if self.settings.mosaic is None else name
-                refused.append(Refusal(files[0].absolute(), one_line(str(exc)), mosaic))
-        elif self.settings.mosaic is not None:
-            folder = Path(os.path.commonpath([path.absolute().parent for path in files]))
-            reason = (
-                f"{folder}: mosaic '{name}' would have holes, for {len(refused)} of its {len(files)} files are refused. Mend "
-                "them, or name only the others."
-            )
-            refused.append(Refusal(folder, one_line(reason), name))
-        return [], refused
+                refused.append(Refusal(files[0].absolute(), one_line(str(exc))))
+        if self.settings.mosaic is None:
+            return [], refused
+        folder = Path(os.path.commonpath([path.absolute().parent for path in files]))
+        why = "; ".join(r.reason for r in refused[:3]) + (f"; and {len(refused) - 3} more" if len(refused) > 3 else "")
+        reason = (
+            f"{folder}: mosaic '{name}' is not mapped, for it would have holes: {why}"
+            if len(found) < len(files)
+            else why
+        )
+        return [], [Refusal(folder, reason, name)]
 
     def _inspect(self, path: Path) -> Scene:
         settings = self.settings
@@ -255,11 +256,11 @@ class _Layout:
         warnings += self._check_pixel_size(path, pixel_size)
         if scene.unwritten_blocks:
             warnings.append(
-                f"{scene.unwritten_blocks:,} of {scene.blocks:,} blocks of its file were never written: taken as nodata"
+                f"{scene.unwritten_blocks:,} of {scene.blocks:,} blocks of its file{'s' * bool(scene.parts)} were never written: taken as nodata"
             )
         if (share := covered(scene)) < _SPARSE:
             warnings.append(
-                f"its files cover no more than {share:.0%} of the mosaic: {scene.width} × {scene.height} pixels"
+                f"its files cover no more than {share:.1%} of the mosaic: {scene.width} × {scene.height} pixels"
             )
         grid = Grid(scene.height, scene.width, *self.tiling)
         outputs = self._outputs(path, name)
@@ -400,29 +401,43 @@ def _check_closed(scene: ScenePlan) -> None:
 
 
 def _check_not_of_another(scene: ScenePlan) -> None:
-    """Refuse to overwrite the map of another scene of the same name, which an earlier run made."""
-    path, record = scene.scene.path.absolute(), ledger.last_record(scene.work)
+    """Refuse to overwrite the map of another scene of the same name, which an earlier run made.
+
+    A mosaic that has a file in common with that map is the same one, grown or shrunk.
+    """
+    record = ledger.last_record(scene.work)
     if record is None or record["fingerprint"] == scene.fingerprint:
         return
-    # Not by the path that is told, in which secrets are blanked.
-    if record.get("path_sha256", sha256_json(record["path"])) == sha256_json(str(path)):
+    own = [file.path for file in scene.scene.files]
+    # Not by the paths that are told, in which secrets are blanked.
+    known = record.get("files_sha256") or [record.get("path_sha256", sha256_json(record["path"]))]
+    if not {sha256_json(str(path)) for path in own}.isdisjoint(known):
         return
-    other = Path(record["path"])
-    try:
-        is_another = BLANK in record["path"] or (other.exists() and not other.samefile(path))
-    except OSError:  # where this user may not look, somebody else's scene lies
-        is_another = True
-    if is_another:
+    others = record.get("files", [record["path"]])
+    if any(BLANK in other or _is_another(Path(other), own) for other in others) and not _meet(others, own):
         raise OutputError(
-            f"{path}: its outputs {scene.name}.* would overwrite those of {other}, mapped here before. "
+            f"{scene.scene.path}: its outputs {scene.name}.* would overwrite those of {record['path']}, mapped here before. "
             f"Choose another output folder, or remove {scene.work}."
         )
+
+
+def _is_another(other: Path, own: list[Path]) -> bool:
+    try:
+        return other.is_file() and not any(other.samefile(path) for path in own)
+    except OSError:  # where this user may not look, somebody else's scene lies
+        return True
+
+
+def _meet(others: list[str], own: list[Path]) -> bool:
+    """Whether a file of both is the same, perhaps by another path."""
+    there = {real(Path(other)) for other in others if BLANK not in other}
+    return not there.isdisjoint(map(real, own))
 
 
 def _gone(scene: ScenePlan) -> tuple[str, ...]:
     """A word on files of a mosaic that its last map shows and that are not there now: perhaps a share is away."""
     before = (ledger.last_record(scene.work) or {}).get("files", [])
-    gone = sorted(set(before) - {file.path.name for file in scene.scene.files})
+    gone = sorted({Path(path).name for path in before} - {file.path.name for file in scene.scene.files})
     if not gone or not scene.scene.parts:
         return ()
     more = f" and {len(gone) - 3} more" if len(gone) > 3 else ""

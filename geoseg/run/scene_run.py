@@ -14,7 +14,7 @@ from geoseg import __version__
 from geoseg.errors import DiskFull, OutputError
 from geoseg.files import output_error, sha256_json
 from geoseg.grid.tiling import Strip
-from geoseg.raster.scene import was_replaced
+from geoseg.raster.scene import replaced
 from geoseg.raster.strips import CLASSES_BAND, CONFIDENCE_BAND
 from geoseg.run import ledger
 from geoseg.run.corrections import drop_outdated
@@ -194,13 +194,13 @@ class SceneRun:
             self._end("failed", self._broken)
             return
         plan = self.plan
-        if was_replaced(plan.scene):
-            self._end("failed", "was replaced while it was mapped; run the same command again")
+        if (file := replaced(plan.scene)) is not None:
+            self._end("failed", f"{file.name} was replaced while it was mapped; run the same command again")
             return
         status: Literal["partial", "done"] = "partial" if self._failed else "done"
         if self._run.settings.on_bad_block == "nodata":
             self._unreadable = ledger.unreadable(plan.work, plan.strips)
-            self._warn(unreadable_told(self._unreadable))
+            self._warn(unreadable_told(self._unreadable, plan))
         try:
             self._warn(drop_outdated(plan.work, plan.fingerprint, self._run.output, self._digests))
             ledger.finish(plan.work, self._record(status))
@@ -227,7 +227,8 @@ class SceneRun:
             "unreadable": self._unreadable,
             "path": redacted(path),
             "path_sha256": sha256_json(path),
-            "files": [file.path.name for file in plan.scene.files],
+            "files": [redacted(str(file.path)) for file in plan.scene.files],
+            "files_sha256": [sha256_json(str(file.path)) for file in plan.scene.files],
             "failed_rows": {self._rows(i): reason for i, reason in self._failed.items()},
             "layers": published.layers if published else {},
             "sha256": sha256,
@@ -269,9 +270,10 @@ class SceneRun:
         self._observe("scene_over", {"name": plan.name, "status": status, "reason": reason})
 
 
-def unreadable_told(pixels: int) -> tuple[str, ...]:
+def unreadable_told(pixels: int, plan: ScenePlan) -> tuple[str, ...]:
     """What a map says of pixels whose blocks could not be decoded, if there are any."""
-    return (f"{pixels:,} pixels lie in blocks that cannot be decoded: taken as nodata",) if pixels else ()
+    but = ", but where another file has them" if plan.scene.parts else ""
+    return (f"{pixels:,} pixels lie in blocks that cannot be decoded: taken as nodata{but}",) if pixels else ()
 
 
 def provenance(run: RunPlan, plan: ScenePlan, runtime: Runtime) -> dict[str, Any]:

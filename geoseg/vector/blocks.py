@@ -21,8 +21,11 @@ from geoseg.vector.squaring import squaring_settings
 _DENSE_RUNS = 1 << 20
 """Runs of a block above which its specks are sieved in slices first: each run takes about 300 bytes."""
 
-_REACHES = (64, 512)
+_REACHES = (64, 1024)
 """Rows on either side of a seam that are looked at for specks and pinholes, the second where the first cut one."""
+
+_SEAM_PIXELS = 1 << 25
+"""At most, beyond the first reach."""
 
 _SUMMED_PIXELS = 1 << 20
 """Pixels whose sums are taken together."""
@@ -81,8 +84,10 @@ def _fate(job: VectorJob, index: int, classes: Bytes) -> Bytes:
 def _around_seam(job: VectorJob, seam: int) -> tuple[int, Bytes | None]:
     """The first of the rows around a seam, and them as `seen_whole` decides; None where they are mere noise."""
     height, largest = job.shape[0], job.limits.largest
-    # Few specks are long, and what is smaller than a number of pixels has fewer rows than that.
-    for reach in sorted({min(reach, largest) for reach in _REACHES}):
+    # Few specks are long, and two that are smaller than a number of pixels have fewer rows than twice that.
+    near, far = _REACHES
+    far = max(near, min(far, _SEAM_PIXELS // (2 * job.shape[1])))
+    for reach in sorted({min(reach, 2 * largest) for reach in (near, far)}):
         top, bottom = max(0, seam - reach), min(height, seam + reach)
         rows = read_rows(job.classes, 1, top, bottom)
         if run_count(rows) > _DENSE_RUNS:

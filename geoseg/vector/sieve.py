@@ -78,7 +78,7 @@ def seen_whole(classes: Bytes, seam: int, limits: SizeLimits, open_sides: tuple[
     """The rows around a seam after specks and pinholes that touch it were decided: neither of its blocks sees them whole.
 
     Both blocks look at the same (H, W) rows, of which row `seam` is the first below it, and so decide alike. None where
-    something that may be small goes on beyond the rows.
+    something that may be small, or is beside something small, goes on beyond the rows.
     """
     runs = runs_of(classes)
     of_run = regions_of(runs)
@@ -87,7 +87,9 @@ def seen_whole(classes: Bytes, seam: int, limits: SizeLimits, open_sides: tuple[
     at_seam = np.zeros(len(before.value), bool)
     at_seam[of_run[(row == seam - 1) | (row == seam)]] = True
     small = (before.value != NODATA) & (before.pixels < limits.largest)
-    if (at_seam & small & _on_sides(of_run, runs, open_sides)).any():
+    unknown = small & _on_sides(of_run, runs, open_sides)
+    beside = _touching(runs, before, at_seam & small)
+    if (at_seam & unknown).any() or unknown[beside.other].any():
         return None
     after = sieved(runs, of_run, limits, open_sides)
     value = np.where(at_seam[of_run], after.value[after.of_run], runs.value)

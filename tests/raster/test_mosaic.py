@@ -1,5 +1,7 @@
 """A mosaic gives the rows of its files, laid one over the other; files of other lattices are refused."""
 
+import pickle
+
 import numpy as np
 import psutil
 import pytest
@@ -12,7 +14,7 @@ from geoseg.errors import BrokenRaster, ContractError, NotGeoreferenced
 from geoseg.raster.checks import Limits
 from geoseg.raster.mosaic import MosaicReader, cache_bytes, covered, mosaic_of, side_by_side
 from geoseg.raster.read import tall_block_bytes
-from geoseg.raster.scene import inspect, was_replaced
+from geoseg.raster.scene import inspect, replaced
 from tests.conftest import write_raster
 
 ORIGIN = Affine(0.5, 0, 500_000, 0, -0.5, 5_300_000)
@@ -115,6 +117,18 @@ def test_what_is_lost_is_counted_once_also_of_files_that_are_closed(tmp_path):
     for start in (0, 48, 96, 128):
         reader.rows(start, start + 64)
     assert not reader._open.get(0), "it is closed"
+
+    class SlowToClose(type(reader._open[2])):
+        def close(self):
+            assert scene_lost() == 16 * 16, "while one is closed"
+            super().close()
+            assert scene_lost() == 16 * 16, "and before that is noted"
+
+    def scene_lost():
+        return reader.lost_pixels(0, 192)
+
+    reader._open[2].__class__ = SlowToClose
+    reader._close(2)
     assert reader.lost_pixels(0, 192) == 16 * 16
     assert reader.lost_pixels(0, 24) == 8 * 16
     reader.close()
@@ -152,14 +166,31 @@ def test_what_cannot_be_laid_side_by_side_is_refused(tmp_path):
     assert covered(mosaic_of([a, far])) == pytest.approx(2 * 2500 / 90_050**2)
 
 
+def test_the_origin_is_that_of_the_outermost_files_to_the_last_bit(tmp_path):
+    """Computed back from another file it would be off by some 1e-11, and so would all coordinates."""
+    west, pixel = 524_274.8, 0.3
+    for name, x in (("a", west + 1000 * pixel), ("b", west)):
+        transform = Affine(pixel, 0, x, 0, -pixel, 5_300_000.1)
+        write_raster(tmp_path / f"{name}.tif", np.ones((3, 40, 1000), np.uint8), transform=transform)
+    assert mosaic(tmp_path / "a.tif", tmp_path / "b.tif").transform[2] == west
+
+
+def test_a_mosaic_travels_light(tmp_path):
+    """With each of its strips: what its files have in common is sent once."""
+    one = inspect(place(tmp_path / "a.tif", (0, 0, 9, 9)))
+    files = [inspect(place(tmp_path / f"{i}.tif", (9 * i, 0, 9, 9))) for i in range(20)]
+    each = (len(pickle.dumps(mosaic_of(files))) - len(pickle.dumps(mosaic_of([one])))) / 19
+    assert each < 500
+
+
 def test_identity_is_that_of_the_files_and_their_places(tmp_path):
     paths = [place(tmp_path / f"{i}.tif", (40 * i, 0, 50, 50), i) for i in range(2)]
     scene = mosaic(*paths)
     assert mosaic(*paths).identity == scene.identity
     assert mosaic(*reversed(paths)).identity != scene.identity
-    assert not was_replaced(scene)
+    assert replaced(scene) is None
     place(paths[1], (40, 0, 50, 50), 9)
-    assert was_replaced(scene)
+    assert replaced(scene) == paths[1]
     assert mosaic(*paths).identity != scene.identity
 
 

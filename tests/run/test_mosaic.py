@@ -108,14 +108,11 @@ def test_one_bad_file_refuses_the_mosaic(parts, color_model, tmp_path):
     (folder / "1.tif").write_bytes((folder / "1.tif").read_bytes()[:5000])
     done = map_scenes(settings(folder, tmp_path / "out", color_model))
     assert done.exit_code == 1
-    assert [r.status for r in done.results] == ["refused"] * 2
-    first, second = (r.reason for r in done.results)
-    assert first.startswith(str(folder / "1.tif"))
-    assert (
-        second
-        == f"{folder}: mosaic 'town' would have holes, for 1 of its 4 files are refused. Mend them, or name only the others."
+    (result,) = done.results
+    assert (result.name, result.path, result.status) == ("town", str(folder), "refused")
+    assert result.reason.startswith(
+        f"{folder}: mosaic 'town' is not mapped, for it would have holes: {folder}/1.tif: truncated"
     )
-    assert [r.name for r in done.results] == ["1", "town"]
     assert not (tmp_path / "out" / "town_classes.tif").exists()
 
 
@@ -144,6 +141,40 @@ def test_a_mosaic_never_takes_the_place_of_another_map(parts, town_scene, color_
     assert f"would overwrite those of {parts}" in elsewhere.results[0].reason
 
 
+def test_a_mosaic_that_grows_or_shrinks_is_the_same(color_model, tmp_path):
+    """Also into another folder; but files of another place are another mosaic, though they lie in the same folder."""
+    for folder, name, col in (("x", "a", 0), ("y", "b", 64), ("x", "c", 1000)):
+        east = rasterio.Affine(0.5, 0, 500_000 + 0.5 * col, 0, -0.5, 5_300_000)
+        (tmp_path / folder).mkdir(exist_ok=True)
+        write_raster(tmp_path / folder / f"{name}.tif", np.full((3, 64, 64), 9, np.uint8), transform=east)
+
+    def mapped(*names):
+        inputs = tuple(str(tmp_path / name) for name in names)
+        return map_scenes(settings("", tmp_path / "out", color_model).model_copy(update={"inputs": inputs})).results[0]
+
+    assert mapped("x/a.tif").status == "done"
+    assert mapped("x/a.tif", "y/b.tif").status == "done"
+    shrunk = mapped("y/b.tif")
+    assert (shrunk.status, shrunk.warnings) == (
+        "done",
+        ("no longer in the mosaic, but on the map that is replaced: a.tif",),
+    )
+    assert "would overwrite those of" in mapped("x/c.tif").reason
+    (tmp_path / "y" / "b.tif").unlink()
+    assert mapped("x/c.tif").status == "done", "nobody can miss it"
+
+
+def test_the_order_is_that_of_the_paths_however_they_are_spelt(color_model, tmp_path, monkeypatch):
+    for name, value in (("a", 9), ("b", 200)):
+        write_raster(tmp_path / f"{name}.tif", np.full((3, 64, 64), value, np.uint8))
+    monkeypatch.chdir(tmp_path)
+    chosen = settings("", tmp_path / "out", color_model)
+    spelt = [("a.tif", "b.tif"), ("a.tif", str(tmp_path / "b.tif")), (str(tmp_path / "a.tif"), "b.tif")]
+    plans = [plan_run(chosen.model_copy(update={"inputs": names}), 0).scenes[0] for names in spelt]
+    assert len({p.fingerprint for p in plans}) == 1
+    assert [part.scene.path.name for part in plans[0].scene.parts] == ["a.tif", "b.tif"]
+
+
 def test_what_a_mosaic_says_of_itself(parts, color_model, tmp_path):
     assert main(["map", str(parts), "-o", str(tmp_path / "out"), "--model", str(color_model), "--mosaic", "city", "--workers", "0", "--quiet"]) == 0  # fmt: skip
     manifest = json.loads((tmp_path / "out" / "run.json").read_text())
@@ -157,8 +188,12 @@ def test_what_a_mosaic_says_of_itself(parts, color_model, tmp_path):
 
 
 def test_a_wrong_mosaic_is_told_before_the_work(parts, color_model, tmp_path):
-    with pytest.raises(ConfigError, match="such as a_b"):
-        plan_run(settings(parts, tmp_path, color_model, mosaic="a/b"), 0)
+    for name, other in (("a/b", "a_b"), ("lock", "lock_"), ("a\nb", "a_b")):
+        with pytest.raises(
+            ConfigError, match=rf"cannot be the name of its outputs\. Give it another, such as {other}\.$"
+        ) as told:
+            plan_run(settings(parts, tmp_path, color_model, mosaic=name), 0)
+        assert "\n" not in str(told.value)
     with pytest.raises(ValueError, match="mosaic and shard exclude each other"):
         settings(parts, tmp_path, color_model, shard="1/2")
 
@@ -169,5 +204,5 @@ def test_files_far_apart_are_told(color_model, tmp_path):
         write_raster(tmp_path / f"{i}.tif", np.full((3, 64, 64), 9, np.uint8), transform=far)
     plan = plan_run(settings(tmp_path, tmp_path / "out", color_model), 0)
     (text,) = plan.scenes[0].warnings
-    assert text == "its files cover no more than 0% of the mosaic: 4064 × 4064 pixels"
+    assert text == "its files cover no more than 0.0% of the mosaic: 4064 × 4064 pixels"
     assert estimate(plan).peak_bytes > 0

@@ -219,6 +219,19 @@ def test_what_is_small_goes_the_same_way_for_any_blocks(tmp_path, seed):
                 assert frame["confidence"].equals(other[name]["confidence"])
 
 
+@pytest.mark.parametrize("block", [256, 700])
+def test_a_speck_on_a_seam_does_not_go_to_a_longer_one_beside_it(tmp_path, block):
+    """A hair of green that does not touch the seam, and ends beyond the first rows looked at, is a speck too."""
+    classes = np.ones((700, 200), np.uint8)
+    classes[249:264, 90:93] = 2
+    classes[257:357, 93] = 3
+    how = VectorSettings(simplify_m=0.0, buildings=BuildingSettings(enabled=False), block_rows=block)
+    found = layers(make_job(tmp_path, classes, how=how))
+    (building,) = found["buildings"].geometry
+    assert building.area == pytest.approx(700 * 200 * 0.09)
+    assert not len(building.interiors)
+
+
 def test_a_speck_too_long_for_the_first_look_goes_too(tmp_path):
     """A hair of 200 pixels over a seam, and one of as many that goes on: neither is seen whole within 64 rows."""
     classes = np.zeros((700, 60), np.uint8)
