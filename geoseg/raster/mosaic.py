@@ -1,9 +1,12 @@
 """A mosaic: GeoTIFFs on one lattice of pixels, seen as one scene.
 
-a.tif ┌───────┐
-│   ┌───┼───┐ b.tif      The mosaic is the rectangle around all of them. Where files overlap, the last one in
-└───┼───┘   │            the order of their names that has data there is seen, the others below it; where
-└───────┘            there is none, there is no data.
+    a.tif  +-------+
+           |   +---+---+  b.tif
+           +---+---+   |
+               +-------+
+
+The mosaic is the rectangle around all of them. Where files overlap, the last one in the order of their paths that has data
+there is seen, the others below it; where none has, there is no data.
 """
 
 import hashlib
@@ -13,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,19 +46,13 @@ def mosaic_of(files: Sequence[Scene], limits: Limits | None = None) -> Scene:
             f"{folder}: a mosaic of {width} × {height} pixels, over the limit of {limits.max_pixels:,}. Make one of each "
             "place, or give `geoseg map` a higher limits.max_pixels."
         )
-    # One string for all that spell the CRS alike: a mosaic travels with each of its strips.
-    alike = {file.crs_wkt: file.crs_wkt for file in reversed(files)}
+    # One object for all that spell CRS and colours alike: a mosaic travels with each of its strips.
+    once: dict[Any, Any] = {}
     parts = tuple(
         Part(
-            replace(
-                file,
-                crs_wkt=alike[file.crs_wkt],
-                colors=files[0].colors if file.colors == files[0].colors else file.colors,
-            ),
-            int(row),
-            int(col),
+            replace(f, **{k: once.setdefault(v, v) for k, v in (("crs_wkt", f.crs_wkt), ("colors", f.colors))}), *place
         )
-        for file, (row, col) in zip(files, offsets - start, strict=True)
+        for f, place in zip(files, (offsets - start).tolist(), strict=True)
     )
     a, b, _, d, e, _ = files[0].transform
     top, left = (files[int(i)] for i in offsets.argmin(axis=0))  # their origins are taken as they are, to the last bit
