@@ -346,7 +346,10 @@ def test_a_scene_that_is_replaced_while_it_is_mapped_is_not_done(mapped, tmp_pat
     with monkeypatch.context() as patch:
         patch.setattr(ledger, "begin", replaced)
         result = mapped(path)
-    assert (result.status, result.reason) == ("failed", "a.tif was replaced while it was mapped; run the same command again")
+    assert (result.status, result.reason) == (
+        "failed",
+        "a.tif was replaced while it was mapped; run the same command again",
+    )
     assert mapped(path).status == "done"
 
 
