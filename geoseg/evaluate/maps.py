@@ -217,7 +217,7 @@ def bounds_grid(paths: tuple[Path, Path], pixel_size_m: float) -> PixelGrid:
     if not frames:
         raise ConfigError(f"{paths[0]} and {paths[1]}: no feature with a CRS, so there is nothing to compare.")
     crs = frames[0].crs
-    if not (crs.is_projected and crs.axis_info[0].unit_name == "metre" and _is_true(frames[0])):
+    if not (crs.is_projected and _is_true(frames[0])):
         crs = frames[0].estimate_utm_crs()
     boxes = np.array([f.to_crs(crs).total_bounds for f in frames])
     if not np.isfinite(boxes).all():

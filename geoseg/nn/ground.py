@@ -46,11 +46,15 @@ class ImageGrid:
         return float(np.sqrt(along[0] * along[1]))
 
     @property
-    def footprint(self) -> Any:
-        """The outline as a shapely polygon in degrees (EPSG:4326)."""
+    def outline(self) -> Any:
+        """As a shapely polygon in its CRS."""
         height, width = self.shape
-        corners = [self.transform @ p for p in ((0, 0), (width, 0), (width, height), (0, height))]
-        return _reproject(shapely.Polygon(corners), self.crs_wkt, "EPSG:4326")
+        return shapely.Polygon([self.transform @ p for p in ((0, 0), (width, 0), (width, height), (0, height))])
+
+    @property
+    def footprint(self) -> Any:
+        """The outline in degrees (EPSG:4326)."""
+        return _reproject(self.outline, self.crs_wkt, "EPSG:4326")
 
     def moved(self, row: int, col: int, shape: tuple[int, ...]) -> "ImageGrid":
         """The grid of a window of this one."""

@@ -63,8 +63,9 @@ def paint_vectors(path: Path, source: VectorSource, legend: Legend, grid: ImageG
     if not drawn:
         return Painted(label, astray=False, share=1.0)
     ends = np.array(drawn)
-    around, own = shapely.box(*ends[:, :2].min(axis=0), *ends[:, 2:].max(axis=0)), _outline(grid)
-    return Painted(label, astray=not painted, share=shapely.area(own & around) / shapely.area(own))
+    around = shapely.box(*ends[:, :2].min(axis=0), *ends[:, 2:].max(axis=0))
+    share = shapely.area(grid.outline & around) / shapely.area(grid.outline)
+    return Painted(label, astray=not painted, share=share)
 
 
 def check_words(paths: Iterable[Path], source: VectorSource, legend: Legend) -> str:
@@ -92,14 +93,9 @@ def _by_class(path: Path, source: VectorSource, legend: Legend, grid: ImageGrid)
     }
 
 
-def _outline(grid: ImageGrid) -> Any:
-    height, width = grid.shape
-    return shapely.Polygon([grid.transform @ p for p in ((0, 0), (width, 0), (width, height), (0, height))])
-
-
 def _on_image(features: geopandas.GeoDataFrame, source: VectorSource, grid: ImageGrid) -> list[Any]:
     """The shapes that lie on an image; lines as wide as their field `width_m`, or the source, says."""
-    outline = _outline(grid)
+    outline = grid.outline
     line = features.geom_type.isin(["LineString", "MultiLineString"])
     areas = valid(features[~line].iloc[features[~line].sindex.query(outline)])
     ground = Ground.of(grid.transform, grid.crs_wkt, grid.shape)

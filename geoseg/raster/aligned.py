@@ -58,22 +58,25 @@ class PixelGrid:
             return (0, 0) if (self.height, self.width) == (other.height, other.width) else None
         if not self._has_the_crs_of(other):
             return None
-        (a, _, c, _, e, f), (a2, _, c2, _, e2, f2) = self.transform, other.transform
-        row, col = (f2 - f) / e, (c2 - c) / a
-        far = max(abs(e2 / e - 1) * other.height, abs(a2 / a - 1) * other.width)
-        off = max(abs(row - round(row)), abs(col - round(col)))
-        return (round(row), round(col)) if far <= _OFF_PX and off <= _OFF_PX else None
+        row, col, far = self._place_of(other)
+        return (round(row), round(col)) if far <= _OFF_PX and _shift(row, col) <= _OFF_PX else None
 
     def unlike(self, other: "PixelGrid") -> str:
         """In what `other` is not part of the same lattice, in a few words."""
         if not self._has_the_crs_of(other):
             here, there = (CRS.from_wkt(g.crs_wkt).to_string()[:40] for g in (self, other))
             return f"its CRS is {there}, not {here}"
-        (a, _, c, _, e, f), (a2, _, c2, _, e2, f2) = self.transform, other.transform
-        if max(abs(e2 / e - 1) * other.height, abs(a2 / a - 1) * other.width) > _OFF_PX:
+        row, col, far = self._place_of(other)
+        if far > _OFF_PX:
+            (a, _, _, _, e, _), (a2, _, _, _, e2, _) = self.transform, other.transform
             return f"its pixels are {a2:.6g} × {-e2:.6g}, not {a:.6g} × {-e:.6g}"
-        down, across = (abs(n - round(n)) for n in ((f2 - f) / e, (c2 - c) / a))
-        return f"it is shifted by {max(down, across):.2f} of a pixel"
+        return f"it is shifted by {_shift(row, col):.2f} of a pixel"
+
+    def _place_of(self, other: "PixelGrid") -> tuple[float, float, float]:
+        """Row and column here of the first pixel of `other`, and by how many pixels its last one is off for their size."""
+        (a, _, c, _, e, f), (a2, _, c2, _, e2, f2) = self.transform, other.transform
+        far = max(abs(e2 / e - 1) * other.height, abs(a2 / a - 1) * other.width)
+        return (f2 - f) / e, (c2 - c) / a, far
 
     def _has_the_crs_of(self, other: "PixelGrid") -> bool:
         """Whether the corners of `other` have the same numbers in both CRS: each program writes a CRS in its own way."""
@@ -89,6 +92,11 @@ class PixelGrid:
         return bool(
             np.isfinite(moved).all() and (abs(moved - (xs, ys)) <= [[_OFF_PX * abs(a)], [_OFF_PX * abs(e)]]).all()
         )
+
+
+def _shift(row: float, col: float) -> float:
+    """How far a place is from the corner of a pixel, in pixels, along the worse axis."""
+    return max(abs(row - round(row)), abs(col - round(col)))
 
 
 class AlignedReader:

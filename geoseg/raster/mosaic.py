@@ -16,14 +16,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from geoseg.errors import BrokenRaster, ContractError, NotGeoreferenced
 from geoseg.raster.aligned import PixelGrid
 from geoseg.raster.checks import Limits
-from geoseg.raster.read import Rows, SceneReader, set_cache, tall_block_bytes
+from geoseg.raster.read import Buffers, Rows, SceneReader, set_cache, tall_block_bytes
 from geoseg.raster.scene import Part, Scene
 
 
@@ -40,20 +39,20 @@ def mosaic_of(files: Sequence[Scene], limits: Limits | None = None) -> Scene:
     sizes = np.array([(file.height, file.width) for file in files])
     start, stop = offsets.min(axis=0), (offsets + sizes).max(axis=0)
     height, width = (int(n) for n in stop - start)
-    folder = Path(os.path.commonpath([file.path.parent for file in files]))
+    folder = folder_of([file.path for file in files])
     if height * width > limits.max_pixels:
         raise BrokenRaster(
             f"{folder}: a mosaic of {width} × {height} pixels, over the limit of {limits.max_pixels:,}. Make one of each "
             "place, or give `geoseg map` a higher limits.max_pixels."
         )
     # One object for all that spell CRS and colours alike: a mosaic travels with each of its strips.
-    once: dict[Any, Any] = {}
-    parts = tuple(
-        Part(
-            replace(f, **{k: once.setdefault(v, v) for k, v in (("crs_wkt", f.crs_wkt), ("colors", f.colors))}), *place
-        )
-        for f, place in zip(files, (offsets - start).tolist(), strict=True)
+    crs: dict[str, str] = {}
+    colors: dict[tuple[str, ...], tuple[str, ...]] = {}
+    alike = (
+        replace(f, crs_wkt=crs.setdefault(f.crs_wkt, f.crs_wkt), colors=colors.setdefault(f.colors, f.colors))
+        for f in files
     )
+    parts = tuple(Part(f, *place) for f, place in zip(alike, (offsets - start).tolist(), strict=True))
     a, b, _, d, e, _ = files[0].transform
     top, left = (files[int(i)] for i in offsets.argmin(axis=0))  # their origins are taken as they are, to the last bit
     return Scene(
@@ -78,6 +77,11 @@ def mosaic_of(files: Sequence[Scene], limits: Limits | None = None) -> Scene:
         identity=_identity(parts),
         parts=parts,
     )
+
+
+def folder_of(paths: Sequence[Path]) -> Path:
+    """The folder that all files of a mosaic lie in."""
+    return Path(os.path.commonpath([path.absolute().parent for path in paths]))
 
 
 def _offsets(files: Sequence[Scene]) -> list[tuple[int, int]]:
@@ -172,7 +176,7 @@ class MosaicReader:
         self._closed: dict[int, SceneReader] = {}  # they know what was lost
         self._cache = cache_bytes(scene)
         _allow_open_files()
-        self._buffers = [self._buffer(0)] * 2
+        self._buffers = Buffers(len(bands), scene.width, scene.dtype)
 
     def close(self) -> None:
         """Close the files."""
@@ -185,7 +189,7 @@ class MosaicReader:
 
         Raises BrokenRaster where a file is no longer what it was, or, unless tolerant, where a block cannot be decoded.
         """
-        out = self._next_buffer(start, stop)
+        out = self._buffers.next(start, stop)
         out.pixels[:] = 0
         out.valid[:] = False
         for index, part in enumerate(self._scene.parts):
@@ -227,14 +231,3 @@ class MosaicReader:
             self._closed[index] = reader
             del self._open[index]
             set_cache(self._cache)
-
-    def _next_buffer(self, start: int, stop: int) -> Rows:
-        self._buffers.reverse()
-        if len(self._buffers[0].valid) < stop - start:
-            self._buffers[0] = self._buffer(stop - start)
-        pixels, valid = self._buffers[0].pixels[:, : stop - start], self._buffers[0].valid[: stop - start]
-        return Rows(start, pixels, valid)
-
-    def _buffer(self, rows: int) -> Rows:
-        shape = (rows, self._scene.width)
-        return Rows(0, np.empty((len(self._bands), *shape), self._scene.dtype), np.empty(shape, np.bool_))

@@ -42,12 +42,35 @@ class Rows:
         return self.start + len(self.valid)
 
 
-class SceneReader:
-    """Reads rows in order, keeping those that the next tile row shares. One reader per thread.
+class Buffers:
+    """Two buffers of rows that take turns, so that rows given out stay as they are until the call after the next.
 
-    Two buffers take turns, so that rows given out stay as they are until the call after the next; fresh memory for
-    every read would cost more than the copying.
+    Fresh memory for every read would cost more than the copying.
     """
+
+    def __init__(self, bands: int, width: int, dtype: str) -> None:
+        """Of so many bands and columns; they grow as they are asked for."""
+        self._shape, self._dtype = (bands, width), dtype
+        self._pair = [self._new(0)] * 2
+
+    def next(self, start: int, stop: int) -> Rows:
+        """Rows start … stop − 1 of the other buffer, to be filled."""
+        self._pair.reverse()
+        if len(self._pair[0].valid) < stop - start:
+            self._pair[0] = self._new(stop - start)
+        return _cut(self._pair[0], 0, stop - start, start)
+
+    def none(self, start: int) -> Rows:
+        """No rows, before row `start`."""
+        return _cut(self._pair[0], 0, 0, start)
+
+    def _new(self, rows: int) -> Rows:
+        bands, width = self._shape
+        return Rows(0, np.empty((bands, rows, width), self._dtype), np.empty((rows, width), np.bool_))
+
+
+class SceneReader:
+    """Reads rows in order, keeping those that the next tile row shares. One reader per thread."""
 
     def __init__(self, scene: Scene, bands: tuple[int, ...], *, tolerant: bool = False) -> None:
         """Open the scene to read `bands` (1-based); raises BrokenRaster where it is no longer what it was.
@@ -63,14 +86,14 @@ class SceneReader:
         alpha = scene.alpha_band
         self._reads = bands if alpha is None or alpha in bands else (*bands, alpha)
         self._files = _Files(scene, self._reads)
-        self._buffers = [self._buffer(0)] * 2
+        self._buffers = Buffers(len(self._reads), scene.width, scene.dtype)
         self._kept: Rows | None = None
 
     def close(self) -> None:
         """Close the files and give the memory back."""
         self._files.close()
         self._kept = None
-        self._buffers = [self._buffer(0)] * 2
+        self._buffers = Buffers(len(self._reads), self._scene.width, self._scene.dtype)
 
     def rows(self, start: int, stop: int) -> Rows:
         """Rows start … stop − 1; cheap when it overlaps the rows asked for before. Valid until the call after the next.
@@ -79,7 +102,7 @@ class SceneReader:
         """
         kept = self._kept
         if kept is None or not kept.start <= start <= kept.stop:
-            kept = _cut(self._buffers[0], 0, 0, start)
+            kept = self._buffers.none(start)
         if kept.stop < stop:
             kept = self._extend(kept, start, self._aligned(stop))
         self._kept = kept
@@ -93,7 +116,8 @@ class SceneReader:
 
     def _extend(self, kept: Rows, start: int, stop: int) -> Rows:
         """Rows start … stop − 1 in the other buffer: those at hand are copied, the rest is read."""
-        out = self._next_buffer(start, stop)
+        self._kept = None  # until the buffer is full: a read that fails must not leave old rows to be taken for new
+        out = self._buffers.next(start, stop)
         have = kept.stop - start
         if have:
             out.pixels[:, :have] = kept.pixels[:, start - kept.start :]
@@ -101,17 +125,6 @@ class SceneReader:
         for first, last in self._pieces(kept.stop, stop):
             self._read(_cut(out, first - start, last - start, first))
         return out
-
-    def _next_buffer(self, start: int, stop: int) -> Rows:
-        self._kept = None  # until the buffer is full: a read that fails must not leave old rows to be taken for new
-        self._buffers.reverse()
-        if len(self._buffers[0].valid) < stop - start:
-            self._buffers[0] = self._buffer(stop - start)
-        return _cut(self._buffers[0], 0, stop - start, start)
-
-    def _buffer(self, rows: int) -> Rows:
-        shape = (rows, self._scene.width)
-        return Rows(0, np.empty((len(self._reads), *shape), self._scene.dtype), np.empty(shape, np.bool_))
 
     def _aligned(self, stop: int) -> int:
         block = self._scene.block_height

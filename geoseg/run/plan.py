@@ -1,11 +1,10 @@
 """What a run will do, as plain data: scenes, grids, strips, outputs, fingerprints. Imports neither torch nor dask."""
 
-import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from affine import Affine
@@ -16,7 +15,7 @@ from geoseg.errors import ConfigError, ContractError, OutputError, SceneError
 from geoseg.files import check_folder, sha256_json
 from geoseg.grid.tiling import Grid, Strip
 from geoseg.raster.checks import Limits, Transform
-from geoseg.raster.mosaic import covered, mosaic_of
+from geoseg.raster.mosaic import covered, folder_of, mosaic_of
 from geoseg.raster.scene import Scene, inspect
 from geoseg.run import ledger
 from geoseg.run.find import OWN_FOLDER, find_files, name_scenes, of_shard, real, safe_name
@@ -163,9 +162,10 @@ def plan_run(
     for name, group in groups.items():
         if not (shard.issuperset(group) and leave.isdisjoint(group)):  # a mosaic waits for the last of its files
             continue
-        laid_out, refused = layout.scene(name, group, on_scene)
-        scenes += laid_out
-        refusals += refused
+        try:
+            scenes.append(layout.scene(name, group, on_scene))
+        except (SceneError, OutputError) as exc:
+            refusals.append(layout.refusal(name, group, exc))
     return RunPlan(settings=settings, contract=contract, output=output, scenes=tuple(scenes), refusals=tuple(refusals))
 
 
@@ -205,46 +205,36 @@ class _Layout:
     layers: tuple[str, ...]
     ambiguous: frozenset[str]
 
-    def scene(
-        self, name: str, files: tuple[Path, ...], on_scene: Callable[[Path], None]
-    ) -> tuple[list[ScenePlan], list[Refusal]]:
-        """The scene that is called so, of one file or a mosaic of several; or why there is none."""
+    def scene(self, name: str, files: tuple[Path, ...], on_scene: Callable[[Path], None]) -> ScenePlan:
+        """The scene that is called so: a file, or a mosaic of several; raises SceneError or OutputError."""
+        settings, limits = self.settings, Limits(**self.settings.limits.model_dump())
         found: list[Scene] = []
-        refused: list[Refusal] = []
-        for path in files:
-            on_scene(path)
+        wrong: list[SceneError] = []
+        for file in files:
+            on_scene(file)
             try:
-                found.append(self._inspect(path))
+                found.append(inspect(file, limits, allow_ungeoreferenced=settings.allow_ungeoreferenced))
             except SceneError as exc:
-                refused.append(Refusal(path.absolute(), one_line(str(exc))))
-        if not refused:
-            try:
-                return [self._lay_out(name, found)], []
-            except (SceneError, OutputError) as exc:
-                refused.append(Refusal(files[0].absolute(), one_line(str(exc))))
+                wrong.append(exc)
+        if wrong and settings.mosaic is None:
+            raise wrong[0]
+        if wrong:
+            more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+            raise SceneError(
+                f"{folder_of(files)}: mosaic '{name}' is not mapped, for it would have holes: "
+                f"{'; '.join(map(str, wrong[:3]))}{more}"
+            )
+        return self._lay_out(name, found[0] if settings.mosaic is None else mosaic_of(found, limits))
+
+    def refusal(self, name: str, files: tuple[Path, ...], why: SceneError | OutputError) -> Refusal:
+        """What is told of files that are not mapped."""
+        reason = one_line(str(why))
         if self.settings.mosaic is None:
-            return [], refused
-        folder = Path(os.path.commonpath([path.absolute().parent for path in files]))
-        why = "; ".join(r.reason for r in refused[:3]) + (f"; and {len(refused) - 3} more" if len(refused) > 3 else "")
-        reason = (
-            f"{folder}: mosaic '{name}' is not mapped, for it would have holes: {why}"
-            if len(found) < len(files)
-            else why
-        )
-        return [], [Refusal(folder, reason, name)]
+            return Refusal(files[0].absolute(), reason)
+        return Refusal(folder_of(files), reason, name)
 
-    def _inspect(self, path: Path) -> Scene:
-        settings = self.settings
-        return inspect(path, self._limits, allow_ungeoreferenced=settings.allow_ungeoreferenced)
-
-    @property
-    def _limits(self) -> Limits:
-        return Limits(**self.settings.limits.model_dump())
-
-    def _lay_out(self, name: str, files: list[Scene]) -> ScenePlan:
-        settings = self.settings
-        scene = files[0] if settings.mosaic is None else mosaic_of(files, self._limits)
-        path = scene.path
+    def _lay_out(self, name: str, scene: Scene) -> ScenePlan:
+        settings, path = self.settings, scene.path
         bands = self._bands(scene)
         native = self.contract.pixel_size_m.native
         crs_wkt, transform = scene.crs_wkt, scene.transform
@@ -285,8 +275,9 @@ class _Layout:
         )
         planned = what_is_left(planned, settings, self.workers)
         if not planned.done:
-            _check_not_of_another(planned)
-            planned = replace(planned, warnings=(*planned.warnings, *_gone(planned)))
+            if (record := ledger.last_record(work)) is not None:
+                _check_not_of_another(planned, record)
+                planned = replace(planned, warnings=(*planned.warnings, *_gone(planned, record)))
             if settings.format == "geopackage":
                 _check_closed(planned)
         return planned
@@ -400,48 +391,49 @@ def _check_closed(scene: ScenePlan) -> None:
         raise OutputError(f"{scene.scene.path}: its output {exc}") from None
 
 
-def _check_not_of_another(scene: ScenePlan) -> None:
-    """Refuse to overwrite the map of another scene of the same name, which an earlier run made.
+def _check_not_of_another(scene: ScenePlan, record: Mapping[str, Any]) -> None:
+    """Refuse to overwrite the map of another scene of the same name, which an earlier run made and left a `record` of.
 
     A mosaic that has a file in common with that map is the same one, grown or shrunk.
     """
-    record = ledger.last_record(scene.work)
-    if record is None or record["fingerprint"] == scene.fingerprint:
+    if record["fingerprint"] == scene.fingerprint:
         return
     own = [file.path for file in scene.scene.files]
     # Not by the paths that are told, in which secrets are blanked.
     known = record.get("files_sha256") or [record.get("path_sha256", sha256_json(record["path"]))]
     if not {sha256_json(str(path)) for path in own}.isdisjoint(known):
         return
-    others = record.get("files", [record["path"]])
-    if any(BLANK in other or _is_another(Path(other), own) for other in others) and not _meet(others, own):
+    others = _inodes(record.get("files", [record["path"]]))
+    if others and others.isdisjoint(_inodes(map(str, own))):
         raise OutputError(
             f"{scene.scene.path}: its outputs {scene.name}.* would overwrite those of {record['path']}, mapped here before. "
             f"Choose another output folder, or remove {scene.work}."
         )
 
 
-def _is_another(other: Path, own: list[Path]) -> bool:
-    try:
-        return other.is_file() and not any(other.samefile(path) for path in own)
-    except OSError:  # where this user may not look, somebody else's scene lies
-        return True
+def _inodes(paths: Iterable[str]) -> set[tuple[int, int] | str]:
+    """The files that are there, by what they are and not by their names; by its path what cannot be looked at."""
+    found: set[tuple[int, int] | str] = set()
+    for path in paths:
+        try:
+            if BLANK in path:
+                found.add(path)
+            elif Path(path).is_file():
+                stat = Path(path).stat()
+                found.add((stat.st_dev, stat.st_ino))
+        except OSError:  # where this user may not look, somebody else's scene lies
+            found.add(path)
+    return found
 
 
-def _meet(others: list[str], own: list[Path]) -> bool:
-    """Whether a file of both is the same, perhaps by another path."""
-    there = {real(Path(other)) for other in others if BLANK not in other}
-    return not there.isdisjoint(map(real, own))
-
-
-def _gone(scene: ScenePlan) -> tuple[str, ...]:
+def _gone(scene: ScenePlan, record: Mapping[str, Any]) -> tuple[str, ...]:
     """A word on files of a mosaic that its last map shows and that are not there now: perhaps a share is away."""
-    before = (ledger.last_record(scene.work) or {}).get("files", [])
-    gone = sorted({Path(path).name for path in before} - {file.path.name for file in scene.scene.files})
-    if not gone or not scene.scene.parts:
+    if not scene.scene.parts:
         return ()
+    before = {Path(path).name for path in record.get("files", [])}
+    gone = sorted(before - {file.path.name for file in scene.scene.files})
     more = f" and {len(gone) - 3} more" if len(gone) > 3 else ""
-    return (f"no longer in the mosaic, but on the map that is replaced: {', '.join(gone[:3])}{more}",)
+    return (f"no longer in the mosaic, but on the map that is replaced: {', '.join(gone[:3])}{more}",) if gone else ()
 
 
 def auto_strip_rows(tile_rows: int, workers: int) -> int:

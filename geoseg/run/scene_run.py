@@ -226,7 +226,6 @@ class SceneRun:
             "fingerprint": plan.fingerprint,
             "unreadable": self._unreadable,
             "path": redacted(path),
-            "path_sha256": sha256_json(path),
             "files": [redacted(str(file.path)) for file in plan.scene.files],
             "files_sha256": [sha256_json(str(file.path)) for file in plan.scene.files],
             "failed_rows": {self._rows(i): reason for i, reason in self._failed.items()},

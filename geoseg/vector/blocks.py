@@ -13,7 +13,7 @@ from geoseg.vector.job import VectorJob, block_rows
 from geoseg.vector.parts import NO_PIECES, NO_SQUARES, Borders, Table, concatenated, save
 from geoseg.vector.polygonize import arcs_of
 from geoseg.vector.roads import pieces_of, sampled, view_of
-from geoseg.vector.runs import Runs, regions_of, run_count, runs_of
+from geoseg.vector.runs import Runs, pixels_of, regions_of, run_count, runs_of
 from geoseg.vector.sieve import BlockRegions, SizeLimits, calmed, seen_whole, sieved
 from geoseg.vector.simplify import kept_vertices
 from geoseg.vector.squaring import squaring_settings
@@ -123,9 +123,8 @@ def block_part(
 
 def _at_starts(runs: Runs, classes: Bytes) -> Bytes:
     """Values of (H, W) pixels where runs start, nodata in the padding."""
-    inside = (runs.column > 0) & (runs.column < runs.width - 1)
-    values = runs.value.copy()
-    values[inside] = classes[runs.start[:-1][inside] // runs.width, runs.column[inside] - 1]
+    padded = np.pad(classes, ((0, 0), (1, 1)), constant_values=NODATA)
+    values: Bytes = padded.ravel()[runs.start[:-1]]
     return values
 
 
@@ -164,9 +163,7 @@ def _own_pixels(runs: Runs, regions: BlockRegions, raw: Bytes | None) -> tuple[I
 
 def _final(runs: Runs, regions: BlockRegions) -> Bytes:
     """(H, W) class of the region of each pixel."""
-    values = np.repeat(regions.value[regions.of_run], runs.length)
-    final: Bytes = values.reshape(runs.height, runs.width)[:, 1:-1]
-    return final
+    return pixels_of(runs, regions.value[regions.of_run])
 
 
 def _run_sums(runs: Runs, values: Bytes) -> Ints:

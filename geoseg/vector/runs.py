@@ -89,6 +89,12 @@ def _intervals(opens: Bools) -> Intervals:
     return Intervals(key, upper, lower, upper_opens, lower_opens)
 
 
+def pixels_of(runs: Runs, value_of_run: Bytes) -> Bytes:
+    """(H, W) the value of the run that each pixel lies in, without the padding."""
+    pixels: Bytes = np.repeat(value_of_run, runs.length).reshape(runs.height, runs.width)[:, 1:-1]
+    return pixels
+
+
 def regions_of(runs: Runs) -> Ints:
     """Number of the 4-connected region of each run; regions are numbered by their first pixel in row-major order."""
     touching = runs.value[runs.lines.upper] == runs.value[runs.lines.lower]

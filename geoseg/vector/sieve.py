@@ -6,7 +6,7 @@ import numpy as np
 
 from geoseg.legend import BACKGROUND, NODATA
 from geoseg.vector.arrays import Bools, Bytes, Ints
-from geoseg.vector.runs import Runs, merged, regions_of, runs_of
+from geoseg.vector.runs import Runs, merged, pixels_of, regions_of, runs_of
 
 _SLICE_PIXELS = 1 << 20
 
@@ -92,9 +92,7 @@ def seen_whole(classes: Bytes, seam: int, limits: SizeLimits, open_sides: tuple[
     if (at_seam & unknown).any() or unknown[beside.other].any():
         return None
     after = sieved(runs, of_run, limits, open_sides)
-    value = np.where(at_seam[of_run], after.value[after.of_run], runs.value)
-    final: Bytes = np.repeat(value, runs.length).reshape(runs.height, runs.width)[:, 1:-1]
-    return final
+    return pixels_of(runs, np.where(at_seam[of_run], after.value[after.of_run], runs.value))
 
 
 def calmed(classes: Bytes, limits: SizeLimits, open_sides: tuple[bool, bool]) -> Bytes:
@@ -109,8 +107,7 @@ def calmed(classes: Bytes, limits: SizeLimits, open_sides: tuple[bool, bool]) ->
         runs = runs_of(classes[first:stop])
         sides = (first > 0 or open_sides[0], stop < len(classes) or open_sides[1])
         regions = sieved(runs, regions_of(runs), limits, sides)
-        values = np.repeat(regions.value[regions.of_run], runs.length)
-        calm[first:stop] = values.reshape(runs.height, runs.width)[:, 1:-1]
+        calm[first:stop] = pixels_of(runs, regions.value[regions.of_run])
     return calm
 
 
@@ -173,12 +170,12 @@ def _longest(one: Ints, value: Bytes, length: Ints) -> tuple[Ints, Ints]:
     """
     pair, which = np.unique(one * 256 + value, return_inverse=True)
     shared = np.bincount(which, weights=length, minlength=len(pair))
-    one, best_value = pair // 256, pair % 256
-    order = np.lexsort((best_value, -shared, one))
+    region, held = pair // 256, pair % 256
+    order = np.lexsort((held, -shared, region))
     first = np.ones(len(order), bool)
-    first[1:] = one[order[1:]] != one[order[:-1]]
+    first[1:] = region[order[1:]] != region[order[:-1]]
     best = order[first]
-    return one[best], best_value[best]
+    return region[best], held[best]
 
 
 def _filled(runs: Runs, regions: BlockRegions, hole: Bools, min_hole: Ints) -> BlockRegions:
